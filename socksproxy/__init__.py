@@ -1,0 +1,48 @@
+"""
+A SOCKS5 proxy server on Twisted.
+
+What stands here is what programs import; where it lives may change.
+"""
+
+from socksproxy.access import PermitAll
+from socksproxy.auth.none import NoAuthentication
+from socksproxy.auth.password import IProxyUser, PasswordAuthenticator
+from socksproxy.interfaces import (
+    IAccessPolicy,
+    IAuthenticator,
+    IConnector,
+    Identity,
+    INegotiation,
+    ISession,
+    Request,
+)
+from socksproxy.outbound.direct import DirectConnector
+from socksproxy.outbound.endpoint import EndpointConnector
+from socksproxy.relay.relay import ProtocolRelay
+from socksproxy.server.factory import Limits, SOCKS5Factory
+from socksproxy.service import SOCKS5Service
+from socksproxy.wire.address import Address
+
+__all__ = [
+    "Address",
+    "DirectConnector",
+    "EndpointConnector",
+    "IAccessPolicy",
+    "IAuthenticator",
+    "IConnector",
+    "INegotiation",
+    "IProxyUser",
+    "ISession",
+    "Identity",
+    "Limits",
+    "NoAuthentication",
+    "PasswordAuthenticator",
+    "PermitAll",
+    "ProtocolRelay",
+    "Request",
+    "SOCKS5Factory",
+    "SOCKS5Service",
+    "__version__",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,304 @@
+"""
+Every plug of the server, and the values that cross it.
+
+What a peer sends arrives here as values; what a plug answers is a value too.
+Whoever may take its time can return a Deferred; a plain answer stays plain,
+and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from zope.interface import Attribute, Interface
+
+from socksproxy.wire.address import Address
+from socksproxy.wire.buffer import ReceiveBuffer
+from socksproxy.wire.constants import Command, ReplyCode
+
+__all__ = [
+    "ANONYMOUS",
+    "Continue",
+    "Denied",
+    "DialectStep",
+    "Granted",
+    "IAccessPolicy",
+    "IAuthenticator",
+    "IConnector",
+    "IDialect",
+    "INegotiation",
+    "ISecurityLayer",
+    "ISession",
+    "Identity",
+    "NegotiationStep",
+    "Request",
+    "Requested",
+]
+
+
+def _nothing() -> None:
+    """
+    Nobody wants to know of the logout.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    Who the client is, as its authenticator found out.
+
+    @ivar name: as in log lines and rules; empty for a client that did not log
+        in.
+    @ivar avatar: what the L{twisted.cred} realm gave, if there was one.
+    @ivar logout: called once, when the session is over.
+    """
+
+    name: str
+    avatar: object = None
+    logout: Callable[[], object] = _nothing
+
+
+ANONYMOUS = Identity("")
+"""
+The client that was not asked who it is.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What a client wants, whichever dialect it was said in.
+
+    @ivar command: a L{Command}, or the number of one that is not known.
+    @ivar destination: the address that it named, not resolved.
+    @ivar identity: who it is.
+    """
+
+    command: Command | int
+    destination: Address
+    identity: Identity = ANONYMOUS
+
+
+class ISecurityLayer(Interface):
+    """
+    Per-message protection of everything that follows a negotiation (RFC 1961
+    section 4).
+    """
+
+    def wrap(data: bytes) -> bytes:
+        """
+        Protect bytes that go to the client.
+        """
+
+    def unwrap(received: ReceiveBuffer) -> bytes | None:
+        """
+        Take one protected message and return what was in it; L{None}: more
+        bytes are needed, none was taken.
+
+        @raise RemoteProtocolError: it was not protected as it should be.
+        """
+
+    def wrapDatagram(datagram: bytes) -> bytes:
+        """
+        Protect one whole datagram that goes to the client.
+        """
+
+    def unwrapDatagram(datagram: bytes) -> bytes:
+        """
+        What was in one datagram of the client.
+
+        @raise RemoteProtocolError: it was not protected as it should be.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """
+    Nothing is decided yet: send C{response} and go on.
+
+    @ivar securityLayer: an L{ISecurityLayer} that protects all that follows
+        C{response}, both ways.
+    """
+
+    response: bytes
+    securityLayer: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """
+    The client is who it says.
+
+    @ivar response: is sent first, in clear; may be empty.
+    @ivar securityLayer: an L{ISecurityLayer} that protects all that follows.
+    """
+
+    identity: Identity
+    response: bytes = b""
+    securityLayer: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """
+    It ends here: send C{response}, then close.
+
+    @ivar reason: for the log; nothing secret and nothing that the peer chose.
+    """
+
+    reason: str
+    response: bytes = b""
+
+
+NegotiationStep = Continue | Granted | Denied
+"""
+How a negotiation goes on.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """
+    The conversation has led to a request.
+    """
+
+    request: Request
+
+
+DialectStep = Continue | Requested | Denied
+"""
+How a conversation goes on.
+"""
+
+
+class ISession(Interface):
+    """
+    One client's connection, as plugs see it.
+    """
+
+    peer: IAddress = Attribute("The client's address, an L{IAddress}.")
+    host: IAddress = Attribute("The address at which it reached us, an L{IAddress}.")
+    policy: IAccessPolicy = Attribute(
+        "The L{IAccessPolicy} that every address is put before."
+    )
+
+
+class IAuthenticator(Interface):
+    """
+    One way to find out who a client is.  One object serves all connections;
+    the order of a server's authenticators is its order of preference.
+    """
+
+    method: int = Attribute("The METHOD octet that stands for it, 0 to FE.")
+
+    def beginNegotiation(session: ISession) -> INegotiation | None:
+        """
+        The client has offered this method and the server would take it.
+
+        @return: L{None} not to offer it to this client after all: the server
+            looks at its next authenticator.
+        """
+
+
+class INegotiation(Interface):
+    """
+    One connection's negotiation.  It knows the bytes of its sub-protocol; it
+    never sees the transport.  The server has answered METHOD already.
+    """
+
+    def advance(
+        received: ReceiveBuffer,
+    ) -> NegotiationStep | Deferred[NegotiationStep] | None:
+        """
+        Called at once, then whenever bytes have come, then after each
+        C{Continue}; never while a Deferred that it returned is out.
+
+        @return: the next step, or L{None}: it needs more bytes than there are
+            and has taken none.
+        @raise RemoteProtocolError: what came is not the sub-protocol's.  To
+            answer before the close, return C{Denied} instead.
+        """
+
+    def abandon() -> None:
+        """
+        The connection is gone before the negotiation came to its end.  A
+        Deferred that is out is cancelled too.
+        """
+
+
+class IConnector(Interface):
+    """
+    CONNECT: the way to the target.
+    """
+
+    def connect(
+        request: Request, session: ISession, protocolFactory: IProtocolFactory
+    ) -> Deferred[IProtocol]:
+        """
+        Connect to C{request.destination} and hand the connection to a protocol
+        of C{protocolFactory}: the shape of
+        L{IStreamClientEndpoint.connect
+        <twisted.internet.interfaces.IStreamClientEndpoint.connect>}, so that
+        connectors nest as endpoints do.
+
+        Every address that is about to be dialled is put before
+        C{session.policy.permitsAddress} first.
+
+        The session cancels the Deferred when the client leaves or
+        C{connectTimeout} is over; then all that was opened is closed.
+
+        @return: fires with the connected protocol.  Fails with a
+            L{RequestFailed <socksproxy.errors.RequestFailed>} or anything else
+            that L{replyCodeOf <socksproxy.errors.replyCodeOf>} knows; all else
+            is taken for a fault of the connector: logged, and answered with
+            01.
+        """
+
+
+class IAccessPolicy(Interface):
+    """
+    May they?
+    """
+
+    def permitsRequest(request: Request, session: ISession) -> bool | Deferred[bool]:
+        """
+        Asked once for each request, by name, identity and command, before
+        anything is looked up.
+        """
+
+    def permitsAddress(address: Address, request: Request, session: ISession) -> bool:
+        """
+        Asked for every address, resolved if need be, before it is dialled.
+        """
+
+
+class IDialect(Interface):
+    """
+    One connection's conversation in one proxy protocol, from its first byte to
+    the answer to its request.  Bytes to values and back: no socket, no clock.
+    """
+
+    def advance(
+        received: ReceiveBuffer,
+    ) -> DialectStep | Deferred[DialectStep] | None:
+        """
+        As in L{INegotiation.advance}.
+
+        @raise RemoteProtocolError: there is no way to answer what came.
+        """
+
+    def answer(code: ReplyCode, bound: Address) -> bytes:
+        """
+        The answer to the request.
+
+        @param bound: BND.ADDR and BND.PORT; never a name.
+        """
+
+    def abandon() -> None:
+        """
+        The connection is gone and there was no request: let go of whatever
+        the conversation has led to, a login among it.
+        """

@@ -1,0 +1,218 @@
+"""
+What all sessions of a server share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+
+from socksproxy.access import PermitAll
+from socksproxy.auth.none import NoAuthentication
+from socksproxy.deadlines import Deadlines
+from socksproxy.interfaces import (
+    IAccessPolicy,
+    IAuthenticator,
+    IConnector,
+    IDialect,
+    ISession,
+)
+from socksproxy.outbound.direct import DirectConnector
+from socksproxy.relay.idle import IdleWatch, IWatched
+from socksproxy.relay.relay import RelayEnd
+from socksproxy.server.accesslog import AccessLog
+from socksproxy.server.admission import Admission, descriptorLimit
+from socksproxy.server.session import Session
+from socksproxy.server.socks5 import SOCKS5Dialect
+from socksproxy.wire.constants import SOCKS5_VERSION, ReplyCode
+
+__all__ = ["Limits", "SOCKS5Factory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How long, and how many.  Seconds; 0 is no limit.
+
+    @ivar handshakeTimeout: from the connection of a client to its request.
+    @ivar connectTimeout: from there to the answer: policy, look-up and dialling
+        together.
+    @ivar idleTimeout: without a byte either way.
+    @ivar halfClosedTimeout: the same once one side has ended.
+    @ivar closeTimeout: how long a client that was refused has to take its
+        answer.
+    @ivar maxConnections: clients at a time; more have to wait.
+    """
+
+    handshakeTimeout: float = 30
+    connectTimeout: float = 30
+    idleTimeout: float = 0
+    halfClosedTimeout: float = 3600
+    closeTimeout: float = 10
+    maxConnections: int = 0
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if not getattr(self, limit.name) >= 0:
+                raise ValueError(f"{limit.name} cannot be negative")
+
+
+class SOCKS5Factory(Factory):
+    """
+    A SOCKS5 server, for any listening endpoint.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: Any,
+        authenticators: Sequence[IAuthenticator] | None = None,
+        connector: IConnector | None = None,
+        policy: IAccessPolicy | None = None,
+        limits: Limits | None = None,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param reactor: what the default connector needs; see
+            L{DirectConnector}.
+        @param authenticators: in the order of preference; anybody is let in
+            unless given.
+        @param connector: L{DirectConnector} unless given.
+        @param policy: everything is permitted unless given.
+        @param clock: the reactor unless given.
+        """
+        self.authenticators = tuple(
+            (NoAuthentication(),) if authenticators is None else authenticators
+        )
+        self.connector = DirectConnector(reactor) if connector is None else connector
+        self.policy: IAccessPolicy = PermitAll() if policy is None else policy
+        self.limits = limits = Limits() if limits is None else limits
+        self.targetFactory = Factory.forProtocol(RelayEnd)
+        self.targetFactory.noisy = False
+        self._clock: IReactorTime = reactor if clock is None else clock
+        self.handshakes: Deadlines[Session] = Deadlines(
+            self._clock, limits.handshakeTimeout, Session.handshakeExpired
+        )
+        self.connects: Deadlines[Session] = Deadlines(
+            self._clock, limits.connectTimeout, Session.connectExpired
+        )
+        self.closings: Deadlines[Session] = Deadlines(
+            self._clock, limits.closeTimeout, Session.closingExpired
+        )
+        self.idleWatch = IdleWatch(
+            self._clock, limits.idleTimeout, limits.halfClosedTimeout
+        )
+        self.admission = Admission(
+            self._clock, limits.maxConnections, descriptorLimit()
+        )
+        self._accessLog = AccessLog()
+        self._drained: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Session:
+        return Session(self, addr)
+
+    def stopFactory(self) -> None:
+        self._closeWhenOver()
+
+    def drain(self, grace: float) -> Deferred[None]:
+        """
+        Let the sessions end by themselves for C{grace} seconds, then end those
+        that are left.
+
+        @return: fires when there are none.
+        """
+        if not self.admission:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        ending = self._clock.callLater(grace, self._abortAll)
+
+        def over(result: None) -> None:
+            if ending.active():
+                ending.cancel()
+
+        return drained.addCallback(over)
+
+    # For the sessions.
+
+    def dialectFor(self, firstByte: int, session: ISession) -> IDialect | None:
+        """
+        The first byte of a connection picks its dialect.
+        """
+        if firstByte == SOCKS5_VERSION:
+            return SOCKS5Dialect(session, self.authenticators)
+        return None
+
+    def sessionOpened(self, session: Session) -> bool:
+        """
+        @return: whether it is the session's turn.
+        """
+        return self.admission.opened(session)
+
+    def sessionConnected(self, session: Session, address: IAddress) -> None:
+        """
+        The target is connected: the relay starts.
+        """
+        self.admission.connected(session)
+        session.startedAt = self._clock.seconds()
+        session.address = address
+        assert session.request is not None
+        self._accessLog.connected(session.peer, session.request, address)
+
+    def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
+        """
+        The relay is over.
+        """
+        assert session.request is not None
+        self._accessLog.finished(
+            session.peer,
+            session.request,
+            session.address,
+            relay,
+            self._clock.seconds() - session.startedAt,
+            reason,
+        )
+
+    def sessionRefused(
+        self, session: Session, reason: str, reply: ReplyCode | None
+    ) -> None:
+        """
+        There will be no relay.
+        """
+        self._accessLog.refused(session.peer, session.request, reason, reply)
+
+    def sessionClosed(self, session: Session) -> None:
+        """
+        It has no connection any more.
+        """
+        self.handshakes.stop(session)
+        self.connects.stop(session)
+        self.closings.stop(session)
+        self.admission.closed(session)
+        self._closeWhenOver()
+
+    def _closeWhenOver(self) -> None:
+        if self.admission:
+            return
+        if not self.numPorts:
+            for timed in (
+                self.handshakes,
+                self.connects,
+                self.closings,
+                self.idleWatch,
+                self.admission,
+            ):
+                timed.close()
+        drained, self._drained = self._drained, []
+        for deferred in drained:
+            deferred.callback(None)
+
+    def _abortAll(self) -> None:
+        for session in list(self.admission):
+            session.abort("the proxy stopped")

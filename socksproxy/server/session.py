@@ -1,0 +1,449 @@
+"""
+The order of things in the life of one client: negotiate, ask the policy,
+connect, answer, relay.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socksproxy.errors import (
+    CommandNotSupported,
+    NotAllowed,
+    RemoteProtocolError,
+    TimedOut,
+    replyCodeOf,
+)
+from socksproxy.interfaces import (
+    Denied,
+    DialectStep,
+    IAccessPolicy,
+    IDialect,
+    ISession,
+    Request,
+    Requested,
+)
+from socksproxy.relay.choice import relayBetween
+from socksproxy.relay.relay import RelayEnd, endWriting
+from socksproxy.wire.address import Address
+from socksproxy.wire.buffer import ReceiveBuffer
+from socksproxy.wire.constants import Command, ReplyCode
+
+if TYPE_CHECKING:
+    from socksproxy.server.factory import SOCKS5Factory
+
+__all__ = ["Session"]
+
+log = Logger()
+
+EARLY_DATA = 1 << 16
+"""
+Bytes that a client may send before it is answered; then it has to wait.
+"""
+
+
+class _State(Enum):
+    """
+    Where a session is.
+    """
+
+    WAITING = auto()
+    """
+    For its turn: there are as many sessions as there may be.
+    """
+
+    HANDSHAKE = auto()
+    """
+    Its bytes go to the dialect.
+    """
+
+    CONNECTING = auto()
+    """
+    The request is known; its bytes are for the target and wait.
+    """
+
+    RELAYING = auto()
+    """
+    Its bytes are the relay's.
+    """
+
+    CLOSING = auto()
+    """
+    It was refused: what it was told goes out, what comes is dropped.
+    """
+
+    GONE = auto()
+
+
+@implementer(ISession, IHalfCloseableProtocol)
+class Session(Protocol):
+    """
+    One client.  It knows no dialect's bytes, and does not ask which connector,
+    authenticator or relay it has.
+
+    @ivar request: what the client wants, once that is known.
+    @ivar address: what was dialled for it, once it is connected.
+    @ivar startedAt: when that was, in seconds of the factory's clock.
+    """
+
+    transport: Any
+    request: Request | None = None
+    address: IAddress
+    startedAt: float
+
+    _dialect: IDialect | None = None
+    _clientEnded = False
+    # A step of the dialect, an answer of the policy or a connection that is
+    # not there yet.
+    _pending: Deferred[Any] | None = None
+    _end: RelayEnd
+
+    def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
+        """
+        @param address: where it seems to come from; L{peer} knows better.
+        """
+        self._factory = factory
+        self._isTCP = isinstance(address, (IPv4Address, IPv6Address))
+        self._state = _State.WAITING
+        self._received = ReceiveBuffer()
+
+    @property
+    def peer(self) -> IAddress:
+        return self.transport.getPeer()  # type: ignore[no-any-return]
+
+    @property
+    def host(self) -> IAddress:
+        return self.transport.getHost()  # type: ignore[no-any-return]
+
+    @property
+    def policy(self) -> IAccessPolicy:
+        return self._factory.policy
+
+    # What the transport says.
+
+    def connectionMade(self) -> None:
+        if self._isTCP and hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        if self._factory.sessionOpened(self):
+            self._begin()
+        else:
+            self.transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._state is _State.RELAYING:
+            self._end.dataReceived(data)
+        elif self._state is not _State.CLOSING:
+            try:
+                self._received.feed(data)
+            except RemoteProtocolError as wrong:
+                self._refuse(str(wrong))
+                return
+            if self._state is _State.HANDSHAKE and self._pending is None:
+                self._advance()
+            elif len(self._received) > EARLY_DATA:
+                self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        self._clientEnded = True
+        if self._state is _State.RELAYING:
+            self._end.readConnectionLost()
+        elif self._state is _State.HANDSHAKE and self._pending is None:
+            self._refuse("the client left during the handshake")
+        elif self._state in (_State.CLOSING, _State.WAITING):
+            self.transport.loseConnection()
+        # While it is being connected: it may have said all that it has to say.
+
+    def writeConnectionLost(self) -> None:
+        """
+        All that the client was told is out, the end of it included.
+        """
+        if self._state is _State.RELAYING:
+            self._end.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._state is _State.RELAYING:
+            self._end.connectionLost(reason)
+            return
+        self._state = _State.GONE
+        self._cancelPending()
+        self._over()
+
+    # What the factory says.
+
+    def turnCame(self) -> None:
+        """
+        There is room for it now.
+        """
+        self._begin()
+        self.transport.resumeProducing()
+        self._advance()
+
+    def handshakeExpired(self) -> None:
+        self._refuse("the handshake took too long")
+
+    def connectExpired(self) -> None:
+        # Most often this fails at once, with what is known by now.
+        self._cancelPending()
+        if self._state is _State.CONNECTING:
+            self._fail(TimedOut("nobody answered in time"))
+
+    def closingExpired(self) -> None:
+        self.transport.abortConnection()
+
+    def abort(self, reason: str) -> None:
+        """
+        End it now, whatever it is at.
+        """
+        if self._state is _State.RELAYING:
+            self._relay.abort(reason)
+        else:
+            self.transport.abortConnection()
+
+    # The handshake.
+
+    def _begin(self) -> None:
+        self._state = _State.HANDSHAKE
+        self._factory.handshakes.start(self)
+
+    def _advance(self) -> None:
+        """
+        Let the dialect see what has come, as long as it makes anything of it.
+        """
+        dialect = self._dialect
+        if dialect is None:
+            first = self._received.peek(1)
+            if first is None:
+                return
+            dialect = self._dialect = self._factory.dialectFor(first[0], self)
+            if dialect is None:
+                self._refuse(f"first byte {first[0]:#04x} is of no known protocol")
+                return
+        while True:
+            try:
+                step = dialect.advance(self._received)
+            except RemoteProtocolError as wrong:
+                self._refuse(str(wrong))
+                return
+            except Exception:
+                self._refuseForOurFault(Failure())
+                return
+            if step is None:
+                if self._clientEnded:
+                    self._refuse("the client left during the handshake")
+                return
+            if isinstance(step, Deferred):
+                self._pending = step
+                self.transport.pauseProducing()
+                step.addCallback(self._stepCame).addErrback(self._stepFailed)
+                return
+            if not self._take(step):
+                return
+
+    def _take(self, step: DialectStep) -> bool:
+        """
+        @return: whether the handshake goes on.
+        """
+        if isinstance(step, Requested):
+            self._requested(step.request)
+            return False
+        if isinstance(step, Denied):
+            self._refuse(step.reason, step.response)
+            return False
+        if step.securityLayer is not None:
+            raise NotImplementedError("security layers are not supported yet")
+        self.transport.write(step.response)
+        return True
+
+    def _stepCame(self, step: DialectStep) -> None:
+        self._pending = None
+        if self._state is _State.HANDSHAKE:
+            self.transport.resumeProducing()
+            if self._take(step):
+                self._advance()
+
+    def _stepFailed(self, failure: Failure) -> None:
+        self._pending = None
+        if self._state is _State.HANDSHAKE:
+            self.transport.resumeProducing()
+            self._refuseForOurFault(failure)
+
+    # The request.
+
+    def _requested(self, request: Request) -> None:
+        self.request = request
+        self._state = _State.CONNECTING
+        self._factory.handshakes.stop(self)
+        self._factory.connects.start(self)
+        if request.command != Command.CONNECT:
+            self._fail(CommandNotSupported(f"command {int(request.command):#04x}"))
+        elif request.destination.port == 0:
+            self._fail(NotAllowed("nothing listens on port 0"))
+        else:
+            try:
+                permitted = self.policy.permitsRequest(request, self)
+            except Exception:
+                self._connectFailed(Failure())
+                return
+            if isinstance(permitted, Deferred):
+                self._pending = permitted
+                permitted.addCallback(self._connect).addErrback(self._connectFailed)
+            else:
+                self._connect(permitted)
+
+    def _connect(self, permitted: bool) -> None:
+        if self._state is not _State.CONNECTING:
+            return
+        self._pending = None
+        if not permitted:
+            self._fail(NotAllowed("a rule refuses the request"))
+            return
+        factory = self._factory
+        try:
+            connecting = factory.connector.connect(
+                self._theRequest, self, factory.targetFactory
+            )
+        except Exception:
+            self._connectFailed(Failure())
+            return
+        self._pending = connecting
+        connecting.addCallback(self._connected).addErrback(self._connectFailed)
+
+    @property
+    def _theRequest(self) -> Request:
+        assert self.request is not None
+        return self.request
+
+    def _connectFailed(self, failure: Failure) -> None:
+        self._pending = None
+        if self._state is _State.RELAYING:
+            log.failure("The relay could not be started.", failure)
+            self.abort("internal error")
+        if self._state is not _State.CONNECTING:
+            return
+        exception = failure.value
+        assert exception is not None
+        if isinstance(exception, (CancelledError, ConnectingCancelledError)):
+            exception = TimedOut("nobody answered in time")
+        if replyCodeOf(exception) is None:
+            log.failure(
+                "{request} of {client} failed.",
+                failure,
+                request=self._theRequest.destination,
+                client=self.peer,
+            )
+        self._fail(exception)
+
+    def _fail(self, exception: BaseException) -> None:
+        """
+        Answer the request with the reply that C{exception} causes.
+        """
+        if getattr(exception, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            self._factory.admission.descriptorsRanShort()
+        code = replyCodeOf(exception)
+        if code is None:
+            code = ReplyCode.GENERAL_FAILURE
+            reason = "internal error"
+        else:
+            reason = str(exception) or type(exception).__name__
+        assert self._dialect is not None
+        self._refuse(reason, self._dialect.answer(code, Address.UNSPECIFIED), code)
+
+    # The relay.
+
+    def _connected(self, target: IProtocol) -> None:
+        self._pending = None
+        if not isinstance(target, RelayEnd):
+            raise TypeError(
+                f"the connector's protocol is {target!r}, not one that the "
+                "protocolFactory it was given has built"
+            )
+        if self._state is not _State.CONNECTING:
+            target.abort()
+            return
+        assert self._dialect is not None
+        bound = _addressOf(target.transport.getHost())
+        answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
+        self._factory.connects.stop(self)
+        self._state = _State.RELAYING
+        transport = self.transport
+        transport.write(answer)
+        end = self._end = RelayEnd()
+        end.makeConnection(transport)  # type: ignore[no-untyped-call]
+        early = self._received.takeAll()
+        if early:
+            end.dataReceived(early)
+        if self._clientEnded:
+            end.readConnectionLost()
+        self._relay = relayBetween(
+            end, target, self._factory.idleWatch, self._relayFinished
+        )
+        self._factory.sessionConnected(self, target.transport.getPeer())
+        self._relay.start()
+
+    def _relayFinished(self, reason: str) -> None:
+        self._state = _State.GONE
+        self._factory.sessionFinished(self, self._relay, reason)
+        self._over()
+
+    # The end.
+
+    def _refuseForOurFault(self, failure: Failure) -> None:
+        log.failure("The handshake with {client} failed.", failure, client=self.peer)
+        self._refuse("internal error")
+
+    def _refuse(
+        self, reason: str, response: bytes = b"", code: ReplyCode | None = None
+    ) -> None:
+        """
+        Tell the client and close.  A close with bytes of the client unread
+        would be a reset, which can overtake the answer: so writing ends first,
+        and what still comes is dropped until the client closes too.
+        """
+        self._state = _State.CLOSING
+        self._cancelPending()
+        factory = self._factory
+        factory.handshakes.stop(self)
+        factory.connects.stop(self)
+        factory.closings.start(self)
+        factory.sessionRefused(self, reason, code)
+        transport = self.transport
+        if response:
+            transport.write(response)
+        if self._clientEnded:
+            transport.loseConnection()
+        else:
+            endWriting(transport)
+            transport.resumeProducing()
+
+    def _cancelPending(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+
+    def _over(self) -> None:
+        if self.request is not None:
+            self.request.identity.logout()
+        elif self._dialect is not None:
+            self._dialect.abandon()
+        self._factory.sessionClosed(self)
+
+
+def _addressOf(address: IAddress) -> Address:
+    """
+    BND.ADDR and BND.PORT of a connection's own end, as far as it has such.
+    """
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return Address.ip(address.host, address.port)
+    return Address.UNSPECIFIED

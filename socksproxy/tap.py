@@ -1,0 +1,303 @@
+"""
+C{twistd socks5}: the options, and the only place that chooses defaults.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
+
+from twisted.application.service import IService
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python import usage
+
+import socksproxy
+from socksproxy.auth.password import PasswordAuthenticator
+from socksproxy.server.factory import Limits, SOCKS5Factory
+from socksproxy.service import SOCKS5Service
+
+__all__ = ["Options", "makeService"]
+
+log = Logger()
+
+DEFAULT_PORT = 1080
+DEFAULT_INTERFACE = "127.0.0.1"
+
+
+def _portNumber(text: str) -> int:
+    """
+    A port; 0 is one that the system chooses.
+    """
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise ValueError(f"{text!r} is not a port number, 0 to 65535")
+
+
+def _seconds(text: str) -> float:
+    """
+    A number of seconds, perhaps with a fraction.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if 0 <= seconds < float("inf"):
+        return seconds
+    raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
+
+
+def _count(text: str) -> int:
+    """
+    How many of something.
+    """
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ValueError(f"{text!r} is not a number, 0 or more")
+
+
+class Options(usage.Options, AuthOptionMixin):
+    """
+    The command line.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A SOCKS5 proxy server (RFC 1928, RFC 1929). Without --auth everybody who "
+        "can reach it may use it, so then it listens on loopback addresses only, "
+        "unless --open-proxy says that this is wanted."
+    )
+    supportedInterfaces = (IUsernamePassword,)
+    authOutput = sys.stdout
+
+    optFlags: ClassVar = [
+        [
+            "open-proxy",
+            None,
+            "Listen on addresses that are not loopback although there is no --auth: "
+            "whoever can reach them can use this proxy to reach all that this "
+            "machine can reach.",
+        ],
+    ]
+    optParameters: ClassVar = [
+        [
+            "port",
+            "p",
+            None,
+            f"TCP port to listen on [default: {DEFAULT_PORT}].",
+            _portNumber,
+        ],
+        [
+            "interface",
+            "i",
+            None,
+            f"Address to listen on [default: {DEFAULT_INTERFACE}].",
+        ],
+        [
+            "handshake-timeout",
+            None,
+            Limits().handshakeTimeout,
+            "Seconds from a client's connection to its request; 0 is no limit.",
+            _seconds,
+        ],
+        [
+            "connect-timeout",
+            None,
+            Limits().connectTimeout,
+            "Seconds to look up and connect to a target; 0 is no limit.",
+            _seconds,
+        ],
+        [
+            "idle-timeout",
+            None,
+            Limits().idleTimeout,
+            "Seconds without a byte after which a session ends; 0 is never.",
+            _seconds,
+        ],
+        [
+            "half-closed-timeout",
+            None,
+            Limits().halfClosedTimeout,
+            "The same for a session of which one side has ended already.",
+            _seconds,
+        ],
+        [
+            "max-connections",
+            None,
+            Limits().maxConnections,
+            "Clients served at a time, more have to wait; 0 is no limit.",
+            _count,
+        ],
+        [
+            "grace",
+            None,
+            5.0,
+            "Seconds that sessions have to end by themselves when the proxy stops.",
+            _seconds,
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["listen"] = []
+
+    def opt_listen(self, description: str) -> None:
+        """
+        A Twisted server endpoint to listen on, like tcp6:1080:interface=\\:\\:1,
+        unix:/run/socks.sock, ssl:1443:privateKey=key.pem:certKey=cert.pem or
+        systemd:domain=INET:index=0. May be given several times. Then --port and
+        --interface count only if they are given too.
+        """
+        self["listen"].append(description)
+
+    opt_l = opt_listen
+
+    def opt_version(self) -> NoReturn:
+        """
+        Print the version and exit.
+        """
+        print(f"socksproxy {socksproxy.__version__}")
+        sys.exit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        As in L{usage.Options}, but what is wrong is said in one line.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as wrong:
+            _giveUp(f"{' '.join(str(wrong).split())}. Try --help.")
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise usage.UsageError(f"there is no use for the argument {arguments[0]!r}")
+
+    def postOptions(self) -> None:
+        for checker in self.get("credCheckers") or ():
+            filename = getattr(checker, "filename", None)
+            if filename is not None:
+                try:
+                    with open(filename, "rb"):
+                        pass
+                except OSError as wrong:
+                    raise usage.UsageError(
+                        f"--auth: {os.fsdecode(filename)}: {wrong.strerror}"
+                    ) from None
+
+    def descriptions(self) -> list[str]:
+        """
+        What to listen on, as descriptions of Twisted server endpoints.
+        """
+        port, interface = self["port"], self["interface"]
+        found = list(self["listen"])
+        if not found or port is not None or interface is not None:
+            port = DEFAULT_PORT if port is None else port
+            interface = DEFAULT_INTERFACE if interface is None else interface
+            scheme = "tcp6" if ":" in interface else "tcp"
+            found.insert(
+                0, f"{scheme}:{port}:interface={quoteStringArgument(interface)}"
+            )
+        return found
+
+
+class _CommandLineService(SOCKS5Service):
+    """
+    What a person has started: it says what it does, and why it cannot.
+    """
+
+    def __init__(self, *args: Any, isOpen: bool, **kwargs: Any) -> None:
+        """
+        @param isOpen: whether everybody may use it from everywhere.
+        """
+        super().__init__(*args, **kwargs)
+        self._isOpen = isOpen
+
+    def privilegedStartService(self) -> None:
+        _raiseDescriptorLimit()
+        try:
+            super().privilegedStartService()
+        except Exception as wrong:
+            _giveUp(f"cannot listen: {wrong}")
+        for port in self.ports:
+            host = getattr(port.getHost(), "host", None)
+            if not self._isOpen and not _isLocal(host):
+                _giveUp(
+                    f"will not listen on {host} without a login: everybody "
+                    "who can reach this address could use the proxy. Add a login "
+                    "(--auth file:PATH, see --help-auth), listen on a loopback "
+                    "address, or insist with --open-proxy."
+                )
+
+    def stopService(self) -> Any:
+        log.info("The SOCKS5 proxy stops.")
+        return super().stopService()
+
+
+def makeService(options: Options) -> IService:
+    """
+    @raise SystemExit: an endpoint's description is wrong.
+    """
+    from twisted.internet import reactor
+
+    endpoints: list[IStreamServerEndpoint] = []
+    for description in options.descriptions():
+        try:
+            endpoints.append(serverFromString(reactor, description))
+        except Exception as wrong:
+            _giveUp(f"--listen {description}: {wrong}. Try --help.")
+    checkers = options.get("credCheckers")
+    factory = SOCKS5Factory(
+        reactor,
+        authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
+        limits=Limits(
+            handshakeTimeout=options["handshake-timeout"],
+            connectTimeout=options["connect-timeout"],
+            idleTimeout=options["idle-timeout"],
+            halfClosedTimeout=options["half-closed-timeout"],
+            maxConnections=options["max-connections"],
+        ),
+    )
+    return _CommandLineService(
+        factory,
+        endpoints,
+        grace=options["grace"],
+        isOpen=bool(checkers) or bool(options["open-proxy"]),
+    )
+
+
+def _giveUp(message: str) -> NoReturn:
+    """
+    One line for whoever started it, one for the log, and a status that is not
+    zero.
+    """
+    log.critical("socks5: {message}", message=message)
+    sys.exit(f"socks5: {message}")
+
+
+def _isLocal(host: str | None) -> bool:
+    """
+    Whether only this machine can reach a listening address.
+
+    @param host: L{None}: it is not an IP address but a UNIX socket's, and the
+        file system says who may.
+    """
+    return host is None or ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def _raiseDescriptorLimit() -> None:
+    """
+    Take as many descriptors as the system gives: a session needs two.
+    """
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+    except ImportError:  # pragma: no cover (there is one on Linux)
+        return
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if soft != hard:
+        setrlimit(RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,227 @@
+"""
+The messages of SOCKS version 5 (RFC 1928) and of its username/password
+sub-negotiation (RFC 1929).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from socksproxy.wire.address import Address
+from socksproxy.wire.buffer import ReceiveBuffer
+from socksproxy.wire.constants import SOCKS5_VERSION, ReplyCode
+from socksproxy.wire.errors import RemoteProtocolError
+
+__all__ = [
+    "LOGIN_VERSIONS",
+    "Greeting",
+    "Login",
+    "LoginAnswer",
+    "Reply",
+    "Request",
+    "Selection",
+]
+
+LOGIN_VERSIONS = (1, 5)
+"""
+The versions of the username/password sub-negotiation: 01 is RFC 1929's, 05 is
+what some clients took it for.  Each is answered in kind.
+"""
+
+
+def _checkVersion(octet: int) -> None:
+    if octet != SOCKS5_VERSION:
+        raise RemoteProtocolError(f"version {octet:#04x} where SOCKS5's was due")
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """
+    The client's first message: C{VER NMETHODS METHODS} (RFC 1928 section 3).
+
+    @ivar methods: the methods that it offers, an octet each, at most 255.
+    """
+
+    methods: bytes
+
+    @classmethod
+    def parse(cls, buffer: ReceiveBuffer) -> Greeting | None:
+        """
+        @raise RemoteProtocolError: the version is not 5.
+        """
+        head = buffer.peek(2)
+        if head is None:
+            head = buffer.peek(1)
+            if head is not None:
+                _checkVersion(head[0])
+            return None
+        _checkVersion(head[0])
+        message = buffer.take(2 + head[1])
+        return None if message is None else cls(message[2:])
+
+    def encode(self) -> bytes:
+        return bytes((SOCKS5_VERSION, len(self.methods))) + self.methods
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """
+    The server's choice: C{VER METHOD} (RFC 1928 section 3).
+
+    @ivar method: 0 to 255; FF says that none was acceptable.
+    """
+
+    method: int
+
+    @classmethod
+    def parse(cls, buffer: ReceiveBuffer) -> Selection | None:
+        """
+        @raise RemoteProtocolError: the version is not 5.
+        """
+        head = buffer.peek(1)
+        if head is None:
+            return None
+        _checkVersion(head[0])
+        message = buffer.take(2)
+        return None if message is None else cls(message[1])
+
+    def encode(self) -> bytes:
+        return bytes((SOCKS5_VERSION, self.method))
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """
+    C{VER ULEN UNAME PLEN PASSWD} (RFC 1929).  Either may be empty: real
+    clients send that, and it is for the checker to judge.
+
+    @ivar version: 1 or 5, see L{LOGIN_VERSIONS}.
+    @ivar password: not part of the C{repr}.
+    """
+
+    version: int
+    username: bytes
+    password: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, buffer: ReceiveBuffer) -> Login | None:
+        """
+        @raise RemoteProtocolError: the version is neither 1 nor 5.
+        """
+        head = buffer.peek(1)
+        if head is None:
+            return None
+        if head[0] not in LOGIN_VERSIONS:
+            raise RemoteProtocolError(f"version {head[0]:#04x} in a login")
+        head = buffer.peek(2)
+        if head is None:
+            return None
+        nameEnd = 2 + head[1]
+        head = buffer.peek(nameEnd + 1)
+        if head is None:
+            return None
+        message = buffer.take(nameEnd + 1 + head[nameEnd])
+        if message is None:
+            return None
+        return cls(message[0], message[2:nameEnd], message[nameEnd + 1 :])
+
+    def encode(self) -> bytes:
+        return b"".join(
+            (
+                bytes((self.version, len(self.username))),
+                self.username,
+                bytes((len(self.password),)),
+                self.password,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAnswer:
+    """
+    C{VER STATUS} (RFC 1929), the version being the one that the client sent.
+
+    @ivar status: 0 grants, all else refuses.
+    """
+
+    version: int
+    status: int
+
+    @classmethod
+    def parse(cls, buffer: ReceiveBuffer) -> LoginAnswer | None:
+        """
+        @raise RemoteProtocolError: the version is neither 1 nor 5.
+        """
+        head = buffer.peek(1)
+        if head is None:
+            return None
+        if head[0] not in LOGIN_VERSIONS:
+            raise RemoteProtocolError(f"version {head[0]:#04x} in a login's answer")
+        message = buffer.take(2)
+        return None if message is None else cls(message[0], message[1])
+
+    def encode(self) -> bytes:
+        return bytes((self.version, self.status))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    C{VER CMD RSV ATYP DST.ADDR DST.PORT} (RFC 1928 section 4).  What a client
+    puts into RSV is ignored.
+
+    @ivar command: 0 to 255, see L{Command <socksproxy.wire.constants.Command>}.
+    """
+
+    command: int
+    destination: Address
+
+    @classmethod
+    def parse(cls, buffer: ReceiveBuffer) -> Request | None:
+        """
+        @raise RemoteProtocolError: the version is not 5, or the address is
+            wrong; the error's reply says how to answer.
+        """
+        head = buffer.peek(2)
+        if head is None:
+            head = buffer.peek(1)
+            if head is not None:
+                _checkVersion(head[0])
+            return None
+        _checkVersion(head[0])
+        destination = Address.parse(buffer, skip=3)
+        return None if destination is None else cls(head[1], destination)
+
+    def encode(self) -> bytes:
+        return bytes((SOCKS5_VERSION, self.command, 0)) + self.destination.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    C{VER REP RSV ATYP BND.ADDR BND.PORT} (RFC 1928 section 6).
+    """
+
+    code: ReplyCode
+    bound: Address = Address.UNSPECIFIED
+
+    @classmethod
+    def parse(cls, buffer: ReceiveBuffer) -> Reply | None:
+        """
+        @raise RemoteProtocolError: the version is not 5, the code is not
+            assigned, or the address is wrong.
+        """
+        head = buffer.peek(2)
+        if head is None:
+            head = buffer.peek(1)
+            if head is not None:
+                _checkVersion(head[0])
+            return None
+        _checkVersion(head[0])
+        if head[1] > max(ReplyCode):
+            raise RemoteProtocolError(f"reply code {head[1]:#04x} is not assigned")
+        bound = Address.parse(buffer, skip=3)
+        return None if bound is None else cls(ReplyCode(head[1]), bound)
+
+    def encode(self) -> bytes:
+        return bytes((SOCKS5_VERSION, self.code, 0)) + self.bound.encode()
