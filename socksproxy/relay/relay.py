@@ -54,19 +54,22 @@ class RelayEnd(Protocol):
     _relay: ProtocolRelay | None = None
     _other: RelayEnd
     _paused = False
+    # Whether the other end is the producer of this one's transport.
+    _isFed = False
 
     def __init__(self) -> None:
-        self._early: list[bytes] = []
+        # What has come too early; nothing is any more once this is None.
+        self._early: list[bytes] | None = []
 
     def connectionMade(self) -> None:
         self.transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._relay is None:
-            self._early.append(data)
-        else:
+        if self._early is None:
             self.received += len(data)
             self._other.transport.write(data)
+        else:
+            self._early.append(data)
 
     def readConnectionLost(self) -> None:
         self.ended = True
@@ -86,36 +89,52 @@ class RelayEnd(Protocol):
 
     def join(self, relay: ProtocolRelay, other: RelayEnd) -> None:
         """
-        From now on what comes goes to C{other}, as fast as it takes it.
+        What comes is for C{other}, from L{start} on.
         """
         self._relay = relay
         self._other = other
         other.transport.registerProducer(self, True)
-        for data in self._early:
+        other._isFed = True
+
+    def start(self) -> None:
+        """
+        Deliver what has come already, and go on as fast as the other side
+        takes it.
+        """
+        early, self._early = self._early or (), None
+        for data in early:
             self.dataReceived(data)
-        self._early.clear()
+        if not self._paused:
+            self.resumeProducing()
 
     def stopWriting(self) -> None:
         """
         Send all that is waiting, then the EOF.
         """
-        self.transport.unregisterProducer()
+        self._unregister()
         endWriting(self.transport)
 
     def close(self) -> None:
         """
         Send all that is waiting, then close.
         """
-        # With a paused producer the transport would wait for it for ever.
-        self.transport.unregisterProducer()
+        self._unregister()
         self.transport.loseConnection()
 
     def abort(self) -> None:
         """
         Reset the connection.
         """
-        self.transport.unregisterProducer()
+        self._unregister()
         self.transport.abortConnection()
+
+    def _unregister(self) -> None:
+        """
+        With a paused producer a transport would wait for it for ever.
+        """
+        if self._isFed:
+            self._isFed = False
+            self.transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -126,13 +145,6 @@ class RelayEnd(Protocol):
         self._paused = False
         if not self.ended:
             self.transport.resumeProducing()
-
-    def resumeUnlessPaused(self) -> None:
-        """
-        Start to read, unless the other side is behind already.
-        """
-        if not self._paused:
-            self.resumeProducing()
 
     def stopProducing(self) -> None:
         """
@@ -163,6 +175,8 @@ class ProtocolRelay:
         self._finished = finished
         self._reason = ""
         self._isFinished = False
+        client.join(self, target)
+        target.join(self, client)
 
     @property
     def bytesSent(self) -> int:
@@ -184,15 +198,13 @@ class ProtocolRelay:
         """
         ends = (self._client, self._target)
         self._watch.started(self)
-        self._client.join(self, self._target)
-        self._target.join(self, self._client)
+        for end in ends:
+            end.start()
         for end, other in (ends, ends[::-1]):
             if end.lost is not None:
                 self.passLossOn(end, other, end.lost)
             elif end.ended:
                 self.passEndOn(end, other)
-            else:
-                end.resumeUnlessPaused()
 
     def abort(self, reason: str) -> None:
         """

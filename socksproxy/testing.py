@@ -1,0 +1,141 @@
+"""
+Fakes for the tests of programs that bring plugs of their own, and for ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socksproxy.access import PermitAll
+from socksproxy.interfaces import IAccessPolicy, IConnector, ISession, Request
+
+__all__ = ["FakeAttempt", "FakeConnector", "FakeSession", "MemoryTransport"]
+
+
+class MemoryTransport(StringTransport):
+    """
+    A transport without a network that can also be half-closed.
+
+    @ivar writes: what was written, a write each.
+    @ivar writeEnded: whether C{loseWriteConnection} was called.
+    @ivar aborted: whether C{abortConnection} was called.
+    """
+
+    writeEnded = False
+    aborted = False
+
+    def __init__(
+        self, hostAddress: IAddress | None = None, peerAddress: IAddress | None = None
+    ) -> None:
+        super().__init__(
+            hostAddress or IPv4Address("TCP", "192.0.2.1", 1080),
+            peerAddress or IPv4Address("TCP", "192.0.2.2", 40000),
+        )
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
+
+    def loseWriteConnection(self) -> None:
+        self.writeEnded = True
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def lose(self, protocol: IProtocol, reason: Exception | None = None) -> None:
+        """
+        Tell C{protocol} that the connection is gone.
+
+        @param reason: L{ConnectionDone} unless given.
+        """
+        self.connected = False
+        protocol.connectionLost(Failure(reason or ConnectionDone()))
+
+
+@implementer(ISession)
+class FakeSession:
+    """
+    What plugs see of a session.
+    """
+
+    def __init__(
+        self,
+        policy: IAccessPolicy | None = None,
+        peer: IAddress | None = None,
+        host: IAddress | None = None,
+    ) -> None:
+        self.policy: IAccessPolicy = PermitAll() if policy is None else policy
+        self.peer: IAddress = peer or IPv4Address("TCP", "192.0.2.2", 40000)
+        self.host: IAddress = host or IPv4Address("TCP", "192.0.2.1", 1080)
+
+
+class FakeAttempt:
+    """
+    One call of L{FakeConnector.connect}, to be decided by the test.
+
+    @ivar cancelled: whether the session has lost its interest.
+    @ivar transport: the target's side, once it is connected.
+    @ivar protocol: what the session's factory built for it.
+    """
+
+    def __init__(
+        self, request: Request, session: ISession, protocolFactory: IProtocolFactory
+    ) -> None:
+        self.request = request
+        self.session = session
+        self.cancelled = False
+        self.transport = MemoryTransport(
+            IPv4Address("TCP", "198.51.100.1", 50000),
+            IPv4Address("TCP", "198.51.100.2", 80),
+        )
+        self.protocol: Any = None
+        self._protocolFactory = protocolFactory
+        self.result: Deferred[IProtocol] = Deferred(self._cancel)
+
+    def connect(self, transport: MemoryTransport | None = None) -> MemoryTransport:
+        """
+        The target has answered.
+        """
+        if transport is not None:
+            self.transport = transport
+        self.protocol = self._protocolFactory.buildProtocol(self.transport.getPeer())
+        self.protocol.makeConnection(self.transport)
+        self.result.callback(self.protocol)
+        return self.transport
+
+    def fail(self, exception: Exception) -> None:
+        """
+        There is no way to the target.
+        """
+        self.result.errback(Failure(exception))
+
+    def _cancel(self, result: Deferred[IProtocol]) -> None:
+        self.cancelled = True
+
+
+@implementer(IConnector)
+class FakeConnector:
+    """
+    Connects when the test says so.
+
+    @ivar attempts: one for each call, in their order.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: list[FakeAttempt] = []
+
+    def connect(
+        self, request: Request, session: ISession, protocolFactory: IProtocolFactory
+    ) -> Deferred[IProtocol]:
+        attempt = FakeAttempt(request, session, protocolFactory)
+        self.attempts.append(attempt)
+        return attempt.result
