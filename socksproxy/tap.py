@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 
-import socksproxy
+from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
@@ -162,7 +162,7 @@ class Options(usage.Options, AuthOptionMixin):
         """
         Print the version and exit.
         """
-        print(f"socksproxy {socksproxy.__version__}")
+        print(f"socksproxy {__version__}")
         sys.exit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

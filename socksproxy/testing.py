@@ -35,7 +35,7 @@ class MemoryTransport(StringTransport):
     def __init__(
         self, hostAddress: IAddress | None = None, peerAddress: IAddress | None = None
     ) -> None:
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             hostAddress or IPv4Address("TCP", "192.0.2.1", 1080),
             peerAddress or IPv4Address("TCP", "192.0.2.2", 40000),
         )
@@ -43,7 +43,7 @@ class MemoryTransport(StringTransport):
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
-        super().write(data)
+        super().write(data)  # type: ignore[no-untyped-call]
 
     def loseWriteConnection(self) -> None:
         self.writeEnded = True
@@ -107,7 +107,8 @@ class FakeAttempt:
         """
         if transport is not None:
             self.transport = transport
-        self.protocol = self._protocolFactory.buildProtocol(self.transport.getPeer())
+        peer: IAddress = self.transport.getPeer()  # type: ignore[no-untyped-call]
+        self.protocol = self._protocolFactory.buildProtocol(peer)
         self.protocol.makeConnection(self.transport)
         self.result.callback(self.protocol)
         return self.transport

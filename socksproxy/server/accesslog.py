@@ -5,6 +5,8 @@ when that is over, one for a client that was refused.
 
 from __future__ import annotations
 
+import os
+
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
@@ -102,7 +104,7 @@ def _text(address: IAddress) -> str:
     if isinstance(address, IPv6Address):
         return f"[{address.host}]:{address.port}"
     name = getattr(address, "name", None)
-    return printable(f"unix:{name or '-'}")
+    return f"unix:{printable(os.fsdecode(name or '-'))}"
 
 
 def _user(identity: Identity) -> str:

@@ -133,7 +133,7 @@ class RelayTestCase(TestCase):
         outerTarget, self.innerTarget = tcpPair()
         self.client, self.target = Peer(outerClient), Peer(outerTarget)
 
-    async def tearDown(self) -> None:
+    async def tearDown(self) -> None:  # type: ignore[override]
         await self.over()
 
     def relayBetween(

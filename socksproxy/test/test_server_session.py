@@ -64,7 +64,7 @@ class SessionTestCase(SynchronousTestCase):
 
     def makeFactory(self, **kwargs: Any) -> SOCKS5Factory:
         kwargs.setdefault("connector", self.connector)
-        return SOCKS5Factory(None, clock=self.clock, **kwargs)  # type: ignore[arg-type]
+        return SOCKS5Factory(None, clock=self.clock, **kwargs)
 
     def client(
         self, *received: bytes, transport: MemoryTransport | None = None
@@ -349,6 +349,7 @@ class TwoRounds:
         pass
 
 
+@implementer(INegotiation)
 class Raises:
     """
     A negotiation with a fault of its own.
@@ -700,10 +701,13 @@ class RequestTests(SessionTestCase):
         class Stubborn(FakeConnector):
             def connect(self, *args: Any) -> Deferred[IProtocol]:
                 super().connect(*args)
-                self.attempts[-1].result = Deferred(
-                    lambda d: self.attempts[-1].connect()
-                )
-                return self.attempts[-1].result
+                attempt = self.attempts[-1]
+
+                def connectAnyhow(result: Deferred[IProtocol]) -> None:
+                    attempt.connect()
+
+                attempt.result = Deferred(connectAnyhow)
+                return attempt.result
 
         self.factory = self.makeFactory(connector=Stubborn())
         session, transport = self.client(GREETING, REQUEST)
@@ -875,7 +879,7 @@ class RelayingTests(SessionTestCase):
         def raising(*args: object) -> None:
             raise ZeroDivisionError("a fault")
 
-        session, transport = self.client(GREETING, REQUEST)
+        _, transport = self.client(GREETING, REQUEST)
         self.patch(self.factory, "sessionConnected", raising)
         target = self.connector.attempts[0].connect()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -1,0 +1,139 @@
+"""
+The README's programs, run as they are printed, and what else it says.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+import textwrap
+from pathlib import Path
+
+from socksproxy.server.factory import Limits
+from socksproxy.tap import Options
+from socksproxy.test.processes import Client, ProcessTestCase, script
+from socksproxy.test.source import sourceFile
+
+
+class ReadmeTests(ProcessTestCase):
+    """
+    The README is right.
+    """
+
+    def setUp(self) -> None:
+        self.text = sourceFile("README.rst").read_text()
+
+    def snippet(self, name: str, port: int) -> str:
+        """
+        The program of that name, but for the port.
+        """
+        found = re.search(
+            rf"\.\. code-block:: python\n   :name: {name}\n\n((?:   .*\n|\n)+)",
+            self.text,
+        )
+        assert found is not None
+        printed = textwrap.dedent(found[1])
+        self.assertEqual(printed.count("1080"), 1)
+        return printed.replace("1080", str(port))
+
+    def freePort(self) -> int:
+        """
+        A port that nobody listens on right now.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            return int(listening.getsockname()[1])
+
+    def connected(self, port: int) -> Client:
+        """
+        A connection to a program that is about to listen.
+        """
+        connection = []
+
+        def connects() -> bool:
+            try:
+                connection.append(socket.create_connection(("127.0.0.1", port)))
+            except OSError:
+                return False
+            return True
+
+        self.until(connects, f"nobody listens on port {port}")
+        return self.client(Client(connection[0]))
+
+    def test_tac(self) -> None:
+        """
+        The proxy runs as a part of a C{.tac}.
+        """
+        port = self.freePort()
+        tac = Path(self.directory()) / "proxy.tac"
+        tac.write_text(self.snippet("proxy.tac", port))
+        self.assertLessEqual(len(tac.read_text().splitlines()), 10)
+        program = self.startProcess(
+            [script("twistd"), "-n", "--pidfile=", "--no_save", "-y", str(tac)]
+        )
+        client = self.connected(port)
+        self.assertEqual(client.greet(), b"\x05\x00")
+        listening = self.listener()
+        code, _ = client.request(*listening.getsockname())
+        self.assertEqual(code, 0)
+        target = self.accept(listening)
+        client.socket.sendall(b"hello")
+        self.assertEqual(target.receive(5), b"hello")
+        client.socket.close()
+        target.socket.close()
+        # A Twisted program ends by the signal that stopped it.
+        self.assertEqual(program.terminate(), -signal.SIGTERM)
+        self.assertQuiet(program)
+
+    def test_program(self) -> None:
+        """
+        It runs in a program of one's own, with a connector and an
+        authenticator of one's own.
+        """
+        port = self.freePort()
+        path = Path(self.directory()) / "program.py"
+        path.write_text(self.snippet("program.py", port))
+        program = self.startProcess([sys.executable, str(path)])
+        client = self.connected(port)
+        self.assertEqual(client.greet(b"\x00\x80"), b"\x05\x80")
+        client.socket.sendall(b"\x2a")
+        self.assertEqual(client.receive(1), b"\x00")
+        listening = self.listener()
+        code, _ = client.request("elsewhere.example", listening.getsockname()[1])
+        self.assertEqual(code, 0)
+        target = self.accept(listening)
+        target.socket.sendall(b"hello")
+        self.assertEqual(client.receive(5), b"hello")
+        stranger = self.connected(port)
+        stranger.greet(b"\x80")
+        stranger.socket.sendall(b"\x2b")
+        self.assertEqual(stranger.receive(2), b"\x01")
+        client.socket.close()
+        target.socket.close()
+        stranger.socket.close()
+        program.terminate()
+        self.assertEqual(program.errors, "")
+
+    def test_options(self) -> None:
+        """
+        The options and their defaults are those of the table.
+        """
+        options = Options()
+        table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
+        self.assertEqual(len(table), 6)
+        for name, default in table:
+            self.assertEqual(float(options[name]), float(default), name)
+        self.assertEqual(float(options["idle-timeout"]), Limits().idleTimeout)
+
+    def test_commands(self) -> None:
+        """
+        Every command line that the README prints is one that is understood.
+        """
+        users = Path(self.directory()) / "users"
+        users.write_text("alice:correct horse\n")
+        found = re.findall(r"^ {4}twistd -n socks5 (.*)$", self.text, re.M)
+        self.assertGreater(len(found), 3)
+        for line in found:
+            words = line.replace("'", "").replace("file:users", f"file:{users}")
+            Options().parseOptions(words.split())

@@ -1,0 +1,228 @@
+"""
+Tests for L{socksproxy.server.factory} and the log lines of sessions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from socksproxy.errors import ConnectionRefused
+from socksproxy.interfaces import Granted, Identity
+from socksproxy.server.factory import Limits, SOCKS5Factory
+from socksproxy.test.test_server_session import (
+    GREETING,
+    REQUEST,
+    SELECTION,
+    Scripted,
+    SessionTestCase,
+    SlowNegotiation,
+)
+from socksproxy.testing import MemoryTransport
+
+
+class LimitsTests(SynchronousTestCase):
+    """
+    How long, and how many.
+    """
+
+    def test_negative(self) -> None:
+        """
+        No limit is negative, or not a number.
+        """
+        error = self.assertRaises(ValueError, Limits, idleTimeout=-1)
+        self.assertEqual(str(error), "idleTimeout cannot be negative")
+        self.assertRaises(ValueError, Limits, connectTimeout=float("nan"))
+
+    def test_defaults(self) -> None:
+        """
+        A factory of nothing but a reactor is a sensible server.
+        """
+        from twisted.internet import reactor
+
+        factory = SOCKS5Factory(reactor)
+        self.assertEqual([a.method for a in factory.authenticators], [0])
+        self.assertGreater(factory.limits.handshakeTimeout, 0)
+        self.assertGreater(factory.limits.connectTimeout, 0)
+
+
+class DrainTests(SessionTestCase):
+    """
+    How it ends.
+    """
+
+    def test_nobodyThere(self) -> None:
+        """
+        Without sessions there is nothing to wait for.
+        """
+        self.successResultOf(self.factory.drain(5))
+
+    def test_inTime(self) -> None:
+        """
+        When all sessions end by themselves, that was it.
+        """
+        session, transport = self.client(GREETING)
+        drained = self.factory.drain(5)
+        self.clock.advance(4)
+        self.assertNoResult(drained)
+        transport.lose(session)
+        self.successResultOf(drained)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_late(self) -> None:
+        """
+        Those that do not are aborted, whatever they are at.
+        """
+        handshaking, handshakingTransport = self.client(GREETING)
+        session, transport, attempt = self.relaying()
+        drained = self.factory.drain(5)
+        self.clock.advance(5)
+        self.assertTrue(handshakingTransport.aborted)
+        self.assertTrue(transport.aborted)
+        self.assertTrue(attempt.transport.aborted)
+        self.assertNoResult(drained)
+        handshakingTransport.lose(handshaking)
+        transport.lose(session)
+        self.assertNoResult(drained)
+        attempt.transport.lose(attempt.protocol)
+        self.successResultOf(drained)
+
+    def test_waitsForItsTurn(self) -> None:
+        """
+        With a limit, more clients have to wait; they are served in turn, and
+        what they sent meanwhile counts.
+        """
+        self.factory = self.makeFactory(limits=Limits(maxConnections=1))
+        first, firstTransport = self.client(GREETING)
+        _, secondTransport = self.client(GREETING)
+        self.assertEqual(secondTransport.producerState, "paused")
+        self.assertEqual(secondTransport.writes, [])
+        self.clock.advance(20)
+        firstTransport.lose(first)
+        self.assertEqual(secondTransport.producerState, "producing")
+        self.assertEqual(secondTransport.writes, [SELECTION])
+        self.clock.advance(20)
+        self.assertFalse(secondTransport.writeEnded)
+        third, thirdTransport = self.client()
+        third.readConnectionLost()
+        self.assertTrue(thirdTransport.disconnecting)
+
+    def test_stopFactory(self) -> None:
+        """
+        A factory that is not listened with any more leaves nothing in the
+        reactor when its last session is over.
+        """
+        self.factory.doStart()
+        session, transport = self.client(GREETING)
+        transport.lose(session)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.factory.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LogTests(SessionTestCase):
+    """
+    What the operator is told.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        capturing = capturedLogs()
+        self.events: Any = capturing.__enter__()
+        self.addCleanup(capturing.__exit__, None, None, None)
+
+    def lines(self) -> list[str]:
+        """
+        The log so far.
+        """
+        return [formatEvent(event) for event in self.events]
+
+    def test_session(self) -> None:
+        """
+        One line when a session starts to relay, one when it is over.
+        """
+        session, transport, attempt = self.relaying()
+        session.dataReceived(b"12345")
+        attempt.protocol.dataReceived(b"123")
+        self.clock.advance(1.5)
+        start = "192.0.2.2:40000 - CONNECT 198.51.100.2:80 via 198.51.100.2:80"
+        self.assertEqual(self.lines(), [start])
+        transport.lose(session)
+        attempt.transport.lose(attempt.protocol)
+        self.assertEqual(
+            self.lines()[1:],
+            [f"{start}: closed, 5 bytes sent, 3 received in 1.500 s"],
+        )
+        end = self.events[1]
+        self.assertEqual((end["sent"], end["received"]), (5, 3))
+        self.assertEqual((end["seconds"], end["reason"]), (1.5, "closed"))
+
+    def test_refused(self) -> None:
+        """
+        One line for a request that was not granted, with its reply.
+        """
+        self.client(GREETING, REQUEST)
+        self.connector.attempts[0].fail(ConnectionRefused())
+        self.assertEqual(
+            self.lines(),
+            [
+                "192.0.2.2:40000 - CONNECT 198.51.100.2:80 refused: "
+                "ConnectionRefused (reply 05)"
+            ],
+        )
+
+    def test_refusedEarly(self) -> None:
+        """
+        One line for a client that did not come to a request.
+        """
+        self.client(b"\x05\x00")
+        self.client(b"x")
+        self.assertEqual(
+            self.lines(),
+            [
+                "192.0.2.2:40000 refused: no acceptable authentication method",
+                "192.0.2.2:40000 refused: first byte 0x78 is of no known protocol",
+            ],
+        )
+
+    def test_unknownCommand(self) -> None:
+        """
+        A command that is not known is logged by its number.
+        """
+        self.client(GREETING, b"\x05\xaa" + REQUEST[2:])
+        self.assertIn(" 0xaa 198.51.100.2:80 refused", self.lines()[0])
+
+    def test_nothingIsForged(self) -> None:
+        """
+        Neither a name nor a user can forge a line or a field of one.
+        """
+        negotiation = SlowNegotiation()
+        negotiation.step.callback(Granted(Identity("eve - CONNECT\nx"), b"in"))
+        self.factory = self.makeFactory(authenticators=[Scripted(0x80, negotiation)])
+        name = b"a b\r\nc\x1b[2J\xff"
+        self.client(
+            b"\x05\x01\x80x\x05\x01\x00\x03" + bytes((len(name),)) + name + b"\x00\x50"
+        )
+        self.connector.attempts[0].connect()
+        self.assertEqual(
+            self.lines(),
+            [
+                "192.0.2.2:40000 eve\\x20-\\x20CONNECT\\x0ax CONNECT "
+                "a\\x20b\\x0d\\x0ac\\x1b[2J\\udcff:80 via 198.51.100.2:80"
+            ],
+        )
+
+    def test_clients(self) -> None:
+        """
+        Clients may come from anywhere.
+        """
+        for address, text in (
+            (IPv6Address("TCP", "2001:db8::1", 1), "[2001:db8::1]:1"),
+            (UNIXAddress("/a b"), "unix:/a\\x20b"),
+            (UNIXAddress(None), "unix:-"),
+        ):
+            self.client(b"x", transport=MemoryTransport(None, address))
+            self.assertTrue(self.lines()[-1].startswith(f"{text} refused"))
