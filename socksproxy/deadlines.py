@@ -74,6 +74,7 @@ class Deadlines(Generic[_T]):
                 break
             late.append(thing)
         for thing in late:
-            # An earlier one of the late may have stopped this one.
-            if self._due.pop(thing, None) is not None:
+            # An earlier one of the late may have stopped or restarted it.
+            if self._due.get(thing, now + 1) <= now:
+                del self._due[thing]
                 self._expired(thing)

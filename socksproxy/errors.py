@@ -122,15 +122,25 @@ _BY_ERRNO = {
     errno.EHOSTUNREACH: ReplyCode.HOST_UNREACHABLE,
     errno.EHOSTDOWN: ReplyCode.HOST_UNREACHABLE,
     errno.ETIMEDOUT: ReplyCode.HOST_UNREACHABLE,
+    # What some ICMP messages become, and an address that cannot be a target.
+    errno.EINVAL: ReplyCode.HOST_UNREACHABLE,
+    errno.EMSGSIZE: ReplyCode.HOST_UNREACHABLE,
+    errno.ENOPROTOOPT: ReplyCode.HOST_UNREACHABLE,
+    errno.EOPNOTSUPP: ReplyCode.HOST_UNREACHABLE,
+    errno.EPROTO: ReplyCode.HOST_UNREACHABLE,
     # A packet filter of this machine, or a `prohibit` route.
     errno.EACCES: ReplyCode.NOT_ALLOWED,
     errno.EPERM: ReplyCode.NOT_ALLOWED,
-    # The machine has run out of something.
+    # This process is stopping, or the machine has run out of something.
+    errno.ECONNABORTED: ReplyCode.GENERAL_FAILURE,
     errno.EMFILE: ReplyCode.GENERAL_FAILURE,
     errno.ENFILE: ReplyCode.GENERAL_FAILURE,
     errno.ENOBUFS: ReplyCode.GENERAL_FAILURE,
     errno.ENOMEM: ReplyCode.GENERAL_FAILURE,
 }
+
+if hasattr(errno, "ENONET"):  # Linux's
+    _BY_ERRNO[errno.ENONET] = ReplyCode.HOST_UNREACHABLE
 
 _BY_TYPE: tuple[tuple[type[BaseException], ReplyCode], ...] = (
     (error.ConnectionRefusedError, ReplyCode.CONNECTION_REFUSED),
@@ -138,6 +148,7 @@ _BY_TYPE: tuple[tuple[type[BaseException], ReplyCode], ...] = (
     (error.DNSLookupError, ReplyCode.HOST_UNREACHABLE),
     (error.UnknownHostError, ReplyCode.HOST_UNREACHABLE),
     (error.TimeoutError, ReplyCode.HOST_UNREACHABLE),
+    (error.TCPTimedOutError, ReplyCode.HOST_UNREACHABLE),
     (TimeoutError, ReplyCode.HOST_UNREACHABLE),
     (CancelledError, ReplyCode.HOST_UNREACHABLE),
     (error.ConnectingCancelledError, ReplyCode.HOST_UNREACHABLE),
@@ -181,7 +192,13 @@ def mostTelling(failures: Iterable[BaseException]) -> BaseException:
     return min(failures, key=_rank)
 
 
-_TIMEOUTS = (TimedOut, TimeoutError, error.TimeoutError, CancelledError)
+_TIMEOUTS = (
+    TimedOut,
+    TimeoutError,
+    error.TimeoutError,
+    error.TCPTimedOutError,
+    CancelledError,
+)
 
 _RANKED = (
     ReplyCode.CONNECTION_REFUSED,

@@ -9,9 +9,9 @@ from typing import cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
-from twisted.cred.error import LoginFailed, UnauthorizedLogin, UnhandledCredentials
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
@@ -150,7 +150,10 @@ class _LoginNegotiation:
             _, avatar, logout = await self._portal.login(
                 credentials, self._session, IProxyUser
             )
-        except (LoginFailed, UnhandledCredentials):
+            name = cast(IProxyUser, avatar).name
+        except CancelledError:
+            return Denied("the client left during its login")
+        except LoginFailed:
             return Denied("login failed", LoginAnswer(login.version, 1).encode())
         except Exception:
             log.failure("A login could not be checked: it is refused.")
@@ -158,9 +161,8 @@ class _LoginNegotiation:
         if self._abandoned:
             logout()
             return Denied("the client left during its login")
-        user = cast(IProxyUser, avatar)
         return Granted(
-            Identity(user.name, user, logout), LoginAnswer(login.version, 0).encode()
+            Identity(name, avatar, logout), LoginAnswer(login.version, 0).encode()
         )
 
     def abandon(self) -> None:

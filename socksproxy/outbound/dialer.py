@@ -152,6 +152,7 @@ class _Race:
         self._running.clear()
 
 
+_STILL_UNDER_WAY = (errno.EALREADY, errno.EINPROGRESS, errno.EWOULDBLOCK)
 _UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
@@ -218,9 +219,15 @@ class Attempt:
         return "socksproxy dialer"
 
     def doWrite(self) -> None:
-        self._reactor.removeWriter(self)
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        if not code:
+            # The event may have been meant for an earlier owner of the
+            # descriptor's number: ask what holds.
+            code = self.socket.connect_ex((self.address.host, self.address.port))
+            if code in _STILL_UNDER_WAY:
+                return
+        self._reactor.removeWriter(self)
+        if code and code != errno.EISCONN:
             self._fail(code)
             return
         if self.address.type == AddressType.IPV6:
@@ -231,6 +238,8 @@ class Attempt:
         """
         The reactor saw an error, or is stopping.
         """
+        if self.socket.fileno() == -1:
+            return  # It was abandoned while the reactor was stopping.
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._fail(code or errno.ECONNABORTED)
 

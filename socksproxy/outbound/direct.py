@@ -73,10 +73,13 @@ class DirectConnector:
         Hand a connected socket to a protocol, behind a transport.
         """
         peer = _transportAddress(attempt.address.host, attempt.address.port)
-        protocol = protocolFactory.buildProtocol(peer)
-        if protocol is None:
+        try:
+            protocol = protocolFactory.buildProtocol(peer)
+            if protocol is None:
+                raise NoProtocol()
+        except BaseException:
             attempt.socket.close()
-            raise NoProtocol()
+            raise
         OutgoingConnection(attempt.socket, protocol, self._reactor, peer).begin()
         return protocol
 

@@ -46,7 +46,9 @@ class EndpointConnector:
             destination, request, session
         ):
             return fail(NotAllowed("a rule refuses the address"))
-        connected: Deferred[IProtocol] = self._endpointFor(request).connect(
-            protocolFactory
-        )
+        try:
+            endpoint = self._endpointFor(request)
+        except Exception:
+            return fail()
+        connected: Deferred[IProtocol] = endpoint.connect(protocolFactory)
         return connected

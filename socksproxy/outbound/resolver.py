@@ -65,12 +65,10 @@ class SystemResolver:
             name.host,
             name.port,
         )
-        # A thread cannot be cancelled: what it brings too late is dropped.
+        # A thread cannot be cancelled: what it brings too late is dropped, as a
+        # Deferred does that was cancelled.
         result: Deferred[list[Address]] = Deferred()
-        lookup.addCallbacks(
-            lambda found: None if result.called else result.callback(found),
-            lambda failure: None if result.called else result.errback(failure),
-        )
+        lookup.chainDeferred(result)
         return result.addTimeout(self._timeout, self._reactor, _timedOut)
 
     def _lookUp(self, host: str, port: int) -> list[Address]:

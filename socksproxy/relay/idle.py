@@ -11,8 +11,9 @@ __all__ = ["IWatched", "IdleWatch"]
 
 LOOKS = 8
 """
-How often a relay is looked at within the shorter of the timeouts: a relay is
-ended that fraction of it late at the most.
+How often a relay is looked at within the shorter of the timeouts.  What came
+just after a look is noticed at the next one, so a relay is ended late by two of
+these fractions at the most.
 """
 
 
@@ -84,7 +85,7 @@ class IdleWatch:
         now = self._clock.seconds()
         for watched in list(self._watched.values()):
             watched.look(now)
-        if self._watched:
+        if self._watched and self._call is None:
             self._call = self._clock.callLater(self._interval, self._look)
 
 

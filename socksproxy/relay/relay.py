@@ -101,11 +101,18 @@ class RelayEnd(Protocol):
         Deliver what has come already, and go on as fast as the other side
         takes it.
         """
-        early, self._early = self._early or (), None
-        for data in early:
-            self.dataReceived(data)
+        early = self.takeEarly()
+        if early:
+            self.dataReceived(early)
         if not self._paused:
             self.resumeProducing()
+
+    def takeEarly(self) -> bytes:
+        """
+        What has come already, for a relay that reads on by itself.
+        """
+        early, self._early = self._early or (), None
+        return b"".join(early)
 
     def stopWriting(self) -> None:
         """

@@ -84,7 +84,9 @@ class AccessLog:
         @param reply: what its request was answered with.
         """
         if request is None or reply is None:
-            log.info("{client} refused: {reason}", client=_text(client), reason=reason)
+            log.info(
+                "{client} refused: {reason}", client=_text(client), reason=_safe(reason)
+            )
         else:
             log.info(
                 "{client} {user} {command} {target} refused: {reason} "
@@ -93,9 +95,16 @@ class AccessLog:
                 user=_user(request.identity),
                 command=_command(request),
                 target=request.destination,
-                reason=reason,
+                reason=_safe(reason),
                 reply=int(reply),
             )
+
+
+def _safe(reason: str) -> str:
+    """
+    A reason, which may quote what a library has said.
+    """
+    return reason if reason.isprintable() else printable(reason)
 
 
 def _text(address: IAddress) -> str:
