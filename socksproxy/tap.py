@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
@@ -178,17 +179,35 @@ class Options(usage.Options, AuthOptionMixin):
         if arguments:
             raise usage.UsageError(f"there is no use for the argument {arguments[0]!r}")
 
-    def postOptions(self) -> None:
-        for checker in self.get("credCheckers") or ():
-            filename = getattr(checker, "filename", None)
-            if filename is not None:
-                try:
-                    with open(filename, "rb"):
-                        pass
-                except OSError as wrong:
-                    raise usage.UsageError(
-                        f"--auth: {os.fsdecode(filename)}: {wrong.strerror}"
-                    ) from None
+    def opt_auth(self, description: str) -> None:
+        """
+        Demand a login, and say how it is checked: file:PATH is a file with a
+        line user:password for each user, memory:USER:PASSWORD is one user,
+        --help-auth lists what else is installed. May be given several times:
+        they are asked in turn.
+        """
+        kind, _, path = description.partition(":")
+        if kind == "file":
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as wrong:
+                raise usage.UsageError(
+                    f"--auth {description}: {wrong.strerror}"
+                ) from None
+        super().opt_auth(description)  # type: ignore[no-untyped-call]
+
+    def addChecker(self, checker: Any) -> None:
+        """
+        As in L{AuthOptionMixin}; but Twisted's C{memory:} knows its users by
+        text, where logins are bytes.
+        """
+        if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+            checker.users = {
+                _encoded(name): _encoded(password)
+                for name, password in checker.users.items()
+            }
+        super().addChecker(checker)  # type: ignore[no-untyped-call]
 
     def descriptions(self) -> list[str]:
         """
@@ -223,11 +242,11 @@ class _CommandLineService(SOCKS5Service):
         try:
             super().privilegedStartService()
         except Exception as wrong:
-            _giveUp(f"cannot listen: {wrong}")
+            raise _cannotStart(f"cannot listen: {wrong}") from None
         for port in self.ports:
             host = getattr(port.getHost(), "host", None)
             if not self._isOpen and not _isLocal(host):
-                _giveUp(
+                raise _cannotStart(
                     f"will not listen on {host} without a login: everybody "
                     "who can reach this address could use the proxy. Add a login "
                     "(--auth file:PATH, see --help-auth), listen on a loopback "
@@ -273,11 +292,39 @@ def makeService(options: Options) -> IService:
 
 def _giveUp(message: str) -> NoReturn:
     """
-    One line for whoever started it, one for the log, and a status that is not
-    zero.
+    One line for whoever gave the options, and a status that is not zero.
     """
-    log.critical("socks5: {message}", message=message)
     sys.exit(f"socks5: {message}")
+
+
+class CannotStart(Exception):
+    """
+    The service cannot start; the message says what to do.
+    """
+
+
+def _cannotStart(message: str) -> CannotStart:
+    """
+    What to raise so that twistd removes its pid file, tells the process that
+    waits for the daemon, and ends with a status that is not zero; and with a
+    line where any other exception gets a traceback.
+    """
+    previous = sys.excepthook
+
+    def excepthook(
+        kind: type[BaseException], wrong: BaseException, traceback: Any
+    ) -> None:
+        if isinstance(wrong, CannotStart):
+            print(f"socks5: {wrong}", file=sys.stderr)
+        else:
+            previous(kind, wrong, traceback)
+
+    sys.excepthook = excepthook
+    return CannotStart(message)
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else os.fsencode(text)
 
 
 def _isLocal(host: str | None) -> bool:

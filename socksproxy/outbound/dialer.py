@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -52,16 +53,21 @@ class Dialer:
         reactor: Any,
         stagger: float = STAGGER,
         attempt: Callable[..., Attempt] | None = None,
+        hub: Any = None,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
             <twisted.internet.interfaces.IReactorFDSet>} and L{IReactorTime
             <twisted.internet.interfaces.IReactorTime>}.
         @param attempt: what is used instead of L{Attempt}.
+        @param hub: watches the attempts at less cost than the reactor: a
+            L{Hub <socksproxy.relay.hub.Hub>}.
         """
         self._reactor = reactor
         self._stagger = stagger
-        self._attempt = Attempt if attempt is None else attempt
+        if attempt is None:
+            attempt = Attempt if hub is None else partial(HubAttempt, hub)
+        self._attempt = attempt
 
     def dial(self, addresses: Sequence[Address]) -> Deferred[Attempt]:
         """
@@ -75,10 +81,30 @@ class Dialer:
             error so far, or L{CancelledError
             <twisted.internet.defer.CancelledError>} where there is none.
         """
+        if len(addresses) == 1:
+            return self._dialOne(addresses[0])
         inTurns = interleaved(addresses)
         race = _Race(self._reactor, self._stagger, self._attempt, inTurns)
         race.startNext()
         return race.result
+
+    def _dialOne(self, address: Address) -> Deferred[Attempt]:
+        """
+        There is no race with one runner.
+        """
+
+        def abandon(result: Deferred[Attempt]) -> None:
+            attempt.abandon()
+
+        def failed(attempt: Attempt, failure: Exception) -> None:
+            result.errback(failure)
+
+        result: Deferred[Attempt] = Deferred(abandon)
+        attempt = self._attempt(self._reactor, address, result.callback, failed)
+        failure = attempt.start()
+        if failure is not None:
+            result.errback(failure)
+        return result
 
 
 class _Race:
@@ -202,15 +228,24 @@ class Attempt:
         if code not in _UNDER_WAY:
             connecting.close()
             return OSError(code, os.strerror(code))
-        self._reactor.addWriter(self)
+        self._watch()
         return None
 
     def abandon(self) -> None:
         """
         Nobody waits for this one any more.
         """
-        self._reactor.removeWriter(self)
+        self._unwatch(False)
         self.socket.close()
+
+    def _watch(self) -> None:
+        self._reactor.addWriter(self)
+
+    def _unwatch(self, isConnected: bool) -> None:
+        """
+        @param isConnected: whether the socket will be used.
+        """
+        self._reactor.removeWriter(self)
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -226,13 +261,22 @@ class Attempt:
             code = self.socket.connect_ex((self.address.host, self.address.port))
             if code in _STILL_UNDER_WAY:
                 return
-        self._reactor.removeWriter(self)
-        if code and code != errno.EISCONN:
+        self._decide(0 if code == errno.EISCONN else code)
+
+    def _decide(self, code: int) -> None:
+        """
+        @param code: an errno; 0 for success.
+        """
+        self._unwatch(not code)
+        if code:
             self._fail(code)
             return
         if self.address.type == AddressType.IPV6:
             _reportICMPv6(self.socket, False)
-        self._succeeded(self)
+        succeeded = self._succeeded
+        # Nothing is left that refers to itself: no work for the collector.
+        del self._succeeded, self._failed
+        succeeded(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -249,6 +293,32 @@ class Attempt:
             failure = TTLExpired("a router reported that the time to live ran out")
         self.socket.close()
         self._failed(self, failure)
+
+
+class HubAttempt(Attempt):
+    """
+    One that a hub watches.
+    """
+
+    def __init__(self, hub: Any, *args: Any) -> None:
+        super().__init__(*args)
+        self._hub = hub
+
+    def _watch(self) -> None:
+        self._hub.watch(self.socket.fileno(), self)
+
+    def _unwatch(self, isConnected: bool) -> None:
+        if isConnected:
+            self._hub.leave(self.socket.fileno())
+        else:
+            self._hub.forget(self.socket.fileno())
+
+    def ready(self, events: int) -> None:
+        # A hub's events are for nobody else.
+        self._decide(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def hubLost(self) -> None:
+        self._fail(errno.ECONNABORTED)
 
 
 IPV6_RECVERR = 25  # linux/in6.h; the socket module does not have it

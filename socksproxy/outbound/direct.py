@@ -36,6 +36,7 @@ class DirectConnector:
         reactor: Any,
         resolver: IResolver | None = None,
         dialer: Dialer | None = None,
+        hub: Any = None,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -43,10 +44,11 @@ class DirectConnector:
             <twisted.internet.interfaces.IReactorTime>} and, for the resolver,
             L{IReactorThreads <twisted.internet.interfaces.IReactorThreads>}.
         @param resolver: L{SystemResolver} unless given.
+        @param hub: for the L{Dialer}.
         """
         self._reactor = reactor
         self._resolver = SystemResolver(reactor) if resolver is None else resolver
-        self._dialer = Dialer(reactor) if dialer is None else dialer
+        self._dialer = Dialer(reactor, hub=hub) if dialer is None else dialer
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -80,6 +82,8 @@ class DirectConnector:
         except BaseException:
             attempt.socket.close()
             raise
+        attempt.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        attempt.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         OutgoingConnection(attempt.socket, protocol, self._reactor, peer).begin()
         return protocol
 
@@ -90,6 +94,9 @@ class OutgoingConnection(Connection):
     """
 
     logstr = "socksproxy,outgoing"
+    _isPaused = False
+    _isReading = False
+    _isWriting = False
 
     def __init__(
         self,
@@ -106,8 +113,39 @@ class OutgoingConnection(Connection):
         Let the protocol have it.
         """
         self.connected = 1
-        self.startReading()  # type: ignore[no-untyped-call]
         self.protocol.makeConnection(self)
+        # Most protocols here do not want to read yet: it saves a system call
+        # or two not to begin with it.
+        if self.connected and not self._isPaused:
+            self.startReading()
+
+    def pauseProducing(self) -> None:
+        self._isPaused = True
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:
+        self._isPaused = False
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+    # The reactor is asked only when there is something to change.
+
+    def startReading(self) -> None:
+        self._isReading = True
+        super().startReading()  # type: ignore[no-untyped-call]
+
+    def stopReading(self) -> None:
+        if self._isReading:
+            self._isReading = False
+            super().stopReading()  # type: ignore[no-untyped-call]
+
+    def startWriting(self) -> None:
+        self._isWriting = True
+        super().startWriting()  # type: ignore[no-untyped-call]
+
+    def stopWriting(self) -> None:
+        if self._isWriting:
+            self._isWriting = False
+            super().stopWriting()  # type: ignore[no-untyped-call]
 
     def getHost(self) -> IPv4Address | IPv6Address:
         host, port, *_ = self.socket.getsockname()

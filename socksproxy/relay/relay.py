@@ -163,6 +163,8 @@ class RelayEnd(Protocol):
 class ProtocolRelay:
     """
     Moves bytes between two L{RelayEnd}s.
+
+    @ivar client: who is told what the client's transport tells.
     """
 
     def __init__(
@@ -176,7 +178,7 @@ class ProtocolRelay:
         @param finished: called once, when both connections are gone, with the
             reason in words for the log.
         """
-        self._client = client
+        self.client = client
         self._target = target
         self._watch = watch
         self._finished = finished
@@ -190,7 +192,7 @@ class ProtocolRelay:
         """
         Bytes moved from the client to the target.
         """
-        return self._client.received
+        return self.client.received
 
     @property
     def bytesReceived(self) -> int:
@@ -203,7 +205,7 @@ class ProtocolRelay:
         """
         Deliver what has come already, then all that comes.
         """
-        ends = (self._client, self._target)
+        ends = (self.client, self._target)
         self._watch.started(self)
         for end in ends:
             end.start()
@@ -218,7 +220,7 @@ class ProtocolRelay:
         Reset both connections.
         """
         self._setReason(reason)
-        for end in (self._client, self._target):
+        for end in (self.client, self._target):
             if end.lost is None:
                 end.abort()
 
@@ -244,7 +246,7 @@ class ProtocolRelay:
             self._setReason("closed")
         else:
             self._setReason(
-                "reset by the client" if end is self._client else "reset by the target"
+                "reset by the client" if end is self.client else "reset by the target"
             )
         if other.lost is not None:
             self._finish()

@@ -4,7 +4,8 @@ How many clients are let in, and what happens to the others: they wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -13,13 +14,23 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from socksproxy.server.session import Session
 
-__all__ = ["Admission", "descriptorLimit"]
+__all__ = ["Admission", "descriptorLimit", "openDescriptors"]
 
 log = Logger()
 
 RETRY = 1.0
 """
 Seconds after which accepting is tried again when no session has ended.
+"""
+
+DESCRIPTORS = 2
+"""
+What a session needs.
+"""
+
+NARROW = 256
+"""
+With fewer descriptors left than these, ports accept fewer clients in a row.
 """
 
 SILENCE = 60.0
@@ -41,6 +52,17 @@ def descriptorLimit() -> int | None:
     return None if soft == RLIM_INFINITY else soft
 
 
+def openDescriptors() -> int:
+    """
+    How many descriptors this process has open; 0 where there is no way to
+    learn it.
+    """
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
+
+
 class Admission:
     """
     Counts sessions.  When there are as many as there may be, new ones wait
@@ -50,12 +72,19 @@ class Admission:
     """
 
     def __init__(
-        self, clock: IReactorTime, maxConnections: int, descriptors: int | None
+        self,
+        clock: IReactorTime,
+        maxConnections: int,
+        descriptors: int | None,
+        countOpen: Callable[[], int] = openDescriptors,
     ) -> None:
         """
         @param maxConnections: 0 is no limit.
         @param descriptors: as from L{descriptorLimit}.
         """
+        self._countOpen = countOpen
+        # What is left by our own count, which is checked when it says nothing.
+        self._left = 0
         self._clock = clock
         self._maxConnections = maxConnections
         self._limit = descriptors
@@ -68,8 +97,10 @@ class Admission:
         # In the order in which they came; the values mean nothing.
         self._waiting: dict[Session, None] = {}
         self._ports: list[Any] = []
-        self._short = False
+        self._isPaused = False
         self._retry: IDelayedCall | None = None
+        self._accepts = 1
+        self._fewer: IDelayedCall | None = None
         self._silentUntil: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -97,13 +128,13 @@ class Admission:
                 self._maxConnections,
             )
         elif self._descriptors is not None:
-            fileno = getattr(session.transport, "fileno", None)
-            # The lowest free number is taken, so as many are in use.
-            if (
-                fileno is not None
-                and fileno() + len(self._withoutTarget) >= self._descriptors
-            ):
+            self._left -= DESCRIPTORS
+            if self._left <= 0:
+                self._measure()
+            if self._left <= 0:
                 self.descriptorsRanShort()
+            elif self._left < NARROW:
+                self._acceptFewer()
         return True
 
     def connected(self, session: Session) -> None:
@@ -117,7 +148,9 @@ class Admission:
         A session is over.
         """
         self._waiting.pop(session, None)
-        self._admitted.discard(session)
+        if session in self._admitted:
+            self._admitted.discard(session)
+            self._left += DESCRIPTORS
         self._withoutTarget.discard(session)
         while self._waiting and not self._isFull():
             nextOne = next(iter(self._waiting))
@@ -129,16 +162,15 @@ class Admission:
 
     def descriptorsRanShort(self) -> None:
         """
-        Let nobody in until a session has ended, or for a while.
+        Let nobody in until there are some.
         """
-        if not self._short:
-            self._short = True
-            self._retry = self._clock.callLater(RETRY, self._tryAgain)
-            self._pause(
-                "Descriptors run short at a limit of {limit}: new clients wait. "
-                "Raise the limit (ulimit -n).",
-                self._limit,
-            )
+        self._left = min(self._left, 0)
+        self._pause(
+            "Descriptors run short at a limit of {limit}: new clients wait. "
+            "Raise the limit (ulimit -n).",
+            self._limit,
+        )
+        self._trySoon()
 
     def listening(self, port: Any) -> None:
         """
@@ -147,6 +179,8 @@ class Admission:
         """
         if hasattr(port, "stopReading"):
             self._ports.append(port)
+            if self._descriptors is not None:
+                port.numberAccepts = max(1, min(100, self._descriptors // 8))
 
     def notListening(self) -> None:
         """
@@ -158,20 +192,40 @@ class Admission:
         """
         Leave nothing behind in the reactor.
         """
-        self._short = False
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for call in (self._retry, self._fewer):
+            if call is not None:
+                call.cancel()
+        self._retry = self._fewer = None
+
+    def _measure(self) -> None:
+        """
+        Count what is open, and what those will need who are about to connect.
+        """
+        if self._descriptors is not None:
+            used = self._countOpen() + len(self._withoutTarget)
+            self._left = self._descriptors - used
+
+    def _acceptFewer(self) -> None:
+        """
+        A port accepts as many in a row as it did last time, before anybody can
+        tell it to stop: let it be fewer than would be too many.
+        """
+        if self._fewer is None:
+            self._fewer = self._clock.callLater(0, self._setAccepts)
+        self._accepts = max(1, self._left // (2 * DESCRIPTORS))
+
+    def _setAccepts(self) -> None:
+        if self._fewer is not None and self._fewer.active():
+            self._fewer.cancel()
+        self._fewer = None
+        for port in self._ports:
+            port.numberAccepts = self._accepts
 
     def _isFull(self) -> bool:
         return 0 < self._maxConnections <= len(self._admitted)
 
-    def _tryAgain(self) -> None:
-        self._retry = None
-        self._short = False
-        self._resume()
-
     def _pause(self, why: str, limit: int | None) -> None:
+        self._isPaused = True
         for port in self._ports:
             port.stopReading()
         now = self._clock.seconds()
@@ -180,7 +234,26 @@ class Admission:
             log.warn(why, limit=limit)
 
     def _resume(self) -> None:
-        if not self._isFull():
-            self.close()
-            for port in self._ports:
-                port.startReading()
+        if not self._isPaused or self._isFull():
+            return
+        if self._descriptors is not None:
+            if self._left <= 0:
+                self._trySoon()
+                return
+            self._accepts = 1
+            self._setAccepts()
+        self._isPaused = False
+        for port in self._ports:
+            port.startReading()
+
+    def _trySoon(self) -> None:
+        """
+        Somebody else may free some as well.
+        """
+        if self._retry is None:
+            self._retry = self._clock.callLater(RETRY, self._tryAgain)
+
+    def _tryAgain(self) -> None:
+        self._retry = None
+        self._measure()
+        self._resume()

@@ -23,6 +23,7 @@ from socksproxy.interfaces import (
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
+from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.relay import RelayEnd
 from socksproxy.server.accesslog import AccessLog
@@ -90,7 +91,10 @@ class SOCKS5Factory(Factory):
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
         )
-        self.connector = DirectConnector(reactor) if connector is None else connector
+        self.hub = Hub.of(reactor)
+        self.connector = (
+            DirectConnector(reactor, hub=self.hub) if connector is None else connector
+        )
         self.policy: IAccessPolicy = PermitAll() if policy is None else policy
         self.limits = limits = Limits() if limits is None else limits
         self.targetFactory = Factory.forProtocol(RelayEnd)

@@ -34,11 +34,12 @@ from socksproxy.interfaces import (
     Request,
     Requested,
 )
-from socksproxy.relay.choice import relayBetween
-from socksproxy.relay.relay import RelayEnd, endWriting
+from socksproxy.relay.choice import isPlain, relayBetween
+from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
+from socksproxy.relay.splice import SpliceRelay
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
-from socksproxy.wire.constants import Command, ReplyCode
+from socksproxy.wire.constants import AddressType, Command, ReplyCode
 
 if TYPE_CHECKING:
     from socksproxy.server.factory import SOCKS5Factory
@@ -107,13 +108,15 @@ class Session(Protocol):
     # A step of the dialect, an answer of the policy or a connection that is
     # not there yet.
     _pending: Deferred[Any] | None = None
-    _end: RelayEnd
+    _relay: ProtocolRelay | SpliceRelay
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
         """
         @param address: where it seems to come from; L{peer} knows better.
         """
         self._factory = factory
+        # Whether all that the client was told went straight to its socket.
+        self._isDirect = False
         self._isTCP = isinstance(address, (IPv4Address, IPv6Address))
         self._state = _State.WAITING
         self._received = ReceiveBuffer()
@@ -133,6 +136,7 @@ class Session(Protocol):
     # What the transport says.
 
     def connectionMade(self) -> None:
+        self._isDirect = isPlain(self.transport)
         if self._isTCP and hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
@@ -143,7 +147,7 @@ class Session(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._state is _State.RELAYING:
-            self._end.dataReceived(data)
+            self._relay.client.dataReceived(data)
         elif self._state is not _State.CLOSING:
             try:
                 self._received.feed(data)
@@ -158,7 +162,7 @@ class Session(Protocol):
     def readConnectionLost(self) -> None:
         self._clientEnded = True
         if self._state is _State.RELAYING:
-            self._end.readConnectionLost()
+            self._relay.client.readConnectionLost()
         elif self._state is _State.HANDSHAKE and self._pending is None:
             self._refuse("the client left during the handshake")
         elif self._state in (_State.CLOSING, _State.WAITING):
@@ -170,11 +174,11 @@ class Session(Protocol):
         All that the client was told is out, the end of it included.
         """
         if self._state is _State.RELAYING:
-            self._end.writeConnectionLost()
+            self._relay.client.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is _State.RELAYING:
-            self._end.connectionLost(reason)
+            self._relay.client.connectionLost(reason)
             return
         self._state = _State.GONE
         self._cancelPending()
@@ -263,8 +267,24 @@ class Session(Protocol):
             return False
         if step.securityLayer is not None:
             raise NotImplementedError("security layers are not supported yet")
-        self.transport.write(step.response)
+        self._send(step.response)
         return True
+
+    def _send(self, data: bytes) -> None:
+        """
+        Send one answer.  A socket takes it at once, which spares the reactor
+        two rounds; the transport gets what it does not take.
+        """
+        if self._isDirect:
+            try:
+                sent = self.transport.socket.send(data)
+            except OSError:
+                sent = 0  # The transport will find out whether it is gone.
+            if sent == len(data):
+                return
+            self._isDirect = False
+            data = data[sent:]
+        self.transport.write(data)
 
     def _stepCame(self, step: DialectStep) -> None:
         self._pending = None
@@ -377,17 +397,15 @@ class Session(Protocol):
         answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
         self._factory.connects.stop(self)
         self._state = _State.RELAYING
-        transport = self.transport
-        transport.write(answer)
-        end = self._end = RelayEnd()
-        end.makeConnection(transport)  # type: ignore[no-untyped-call]
-        early = self._received.takeAll()
-        if early:
-            end.dataReceived(early)
-        if self._clientEnded:
-            end.readConnectionLost()
+        self._send(answer)
         self._relay = relayBetween(
-            end, target, self._factory.idleWatch, self._relayFinished
+            self.transport,
+            self._received.takeAll(),
+            self._clientEnded,
+            target,
+            self._factory.idleWatch,
+            self._relayFinished,
+            self._factory.hub if self._isDirect else None,
         )
         self._factory.sessionConnected(self, target.transport.getPeer())
         self._relay.start()
@@ -420,7 +438,7 @@ class Session(Protocol):
         factory.sessionRefused(self, reason, code)
         transport = self.transport
         if response:
-            transport.write(response)
+            self._send(response)
         if self._clientEnded:
             transport.loseConnection()
         else:
@@ -433,10 +451,12 @@ class Session(Protocol):
             pending.cancel()
 
     def _over(self) -> None:
+        # They refer to each other: this way there is no work for the collector.
+        dialect, self._dialect = self._dialect, None
         if self.request is not None:
             self.request.identity.logout()
-        elif self._dialect is not None:
-            self._dialect.abandon()
+        elif dialect is not None:
+            dialect.abandon()
         self._factory.sessionClosed(self)
 
 
@@ -444,6 +464,8 @@ def _addressOf(address: IAddress) -> Address:
     """
     BND.ADDR and BND.PORT of a connection's own end, as far as it has such.
     """
-    if isinstance(address, (IPv4Address, IPv6Address)):
+    if isinstance(address, IPv4Address):
+        return Address(AddressType.IPV4, address.host, address.port)
+    if isinstance(address, IPv6Address):
         return Address.ip(address.host, address.port)
     return Address.UNSPECIFIED

@@ -41,7 +41,7 @@ Seconds after which a test gives up.  No test is expected to take as long, on
 however slow a machine.
 """
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=Callable[..., object])
 
 _PACKAGES = {"nc": "netcat-openbsd", "ip": "iproute2"}
 """
@@ -183,7 +183,9 @@ class Proxy:
         """
         The TCP ports that it listens on, in their order.
         """
-        found = re.findall(r"SOCKS5Factory(?: \(TLS\))? starting on (\d+)$", self.log, 8)
+        found = re.findall(
+            r"SOCKS5Factory(?: \(TLS\))? starting on (\d+)$", self.log, 8
+        )
         return [int(port) for port in found]
 
     @property
@@ -307,9 +309,7 @@ class ProcessTestCase(SynchronousTestCase):
             )
         )
 
-    def startProcess(
-        self, command: Sequence[str], preexec: Callable[[], None] | None = None
-    ) -> Proxy:
+    def startProcess(self, command: Sequence[str]) -> Proxy:
         """
         Start C{command}, and end it with the test.
         """
@@ -324,7 +324,6 @@ class ProcessTestCase(SynchronousTestCase):
                 stdout=out,
                 stderr=err,
                 cwd=directory,
-                preexec_fn=preexec,
             )
         proxy = Proxy(process, directory)
         self.addCleanup(proxy.kill)
@@ -334,7 +333,6 @@ class ProcessTestCase(SynchronousTestCase):
         self,
         *options: str,
         prefix: Sequence[str] = (),
-        preexec: Callable[[], None] | None = None,
         listeners: int = 1,
     ) -> Proxy:
         """
@@ -342,7 +340,6 @@ class ProcessTestCase(SynchronousTestCase):
 
         @param options: those after C{socks5}; C{--port 0} unless given.
         @param prefix: a command that runs another one.
-        @param preexec: called in the process before it becomes the proxy.
         @param listeners: how many listening ports to wait for.
         """
         proxy = self.startProcess(
@@ -353,16 +350,17 @@ class ProcessTestCase(SynchronousTestCase):
                 "--pidfile=",
                 "socks5",
                 *(options or ("--port", "0")),
-            ],
-            preexec,
+            ]
         )
 
         def listens() -> bool:
             if proxy.process.poll() is not None:
                 self.fail(f"the proxy ended: {proxy.log}\n{proxy.errors}")
-            return proxy.log.count("SOCKS5Factory starting on ") + proxy.log.count(
-                "SOCKS5Factory (TLS) starting on "
-            ) >= listeners
+            return (
+                proxy.log.count("SOCKS5Factory starting on ")
+                + proxy.log.count("SOCKS5Factory (TLS) starting on ")
+                >= listeners
+            )
 
         self.until(listens, "the proxy does not listen")
         return proxy
@@ -392,6 +390,14 @@ class ProcessTestCase(SynchronousTestCase):
         """
         accepted, _ = listening.accept()
         return self.client(Client(accepted))
+
+    def assertStops(self, proxy: Proxy) -> None:
+        """
+        It ends in order when it is told to.  Twisted then has C{twistd} end by
+        the signal that it got, which service managers take for success.
+        """
+        self.assertIn(proxy.terminate(), (0, -signal.SIGTERM))
+        self.assertIn("Main loop terminated", proxy.log)
 
     def assertQuiet(self, proxy: Proxy) -> None:
         """

@@ -14,10 +14,16 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from socksproxy.outbound.direct import OutgoingConnection
+from socksproxy.relay.choice import relayBetween
+from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch
 from socksproxy.relay.relay import RelayEnd
 
@@ -117,6 +123,27 @@ class Peer:
         self.socket.close()
 
 
+@implementer(IHalfCloseableProtocol)
+class ClientProtocol(Protocol):
+    """
+    Hands on what its transport tells, as a session does.
+    """
+
+    relay: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.relay.client.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        self.relay.client.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self.relay.client.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.relay.client.connectionLost(reason)
+
+
 class RelayTestCase(TestCase):
     """
     A relay between C{self.client} and C{self.target}.
@@ -136,35 +163,34 @@ class RelayTestCase(TestCase):
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.over()
 
-    def relayBetween(
-        self,
-        client: RelayEnd,
-        target: RelayEnd,
-        watch: IdleWatch,
-        finished: Callable[[str], object],
-    ) -> Any:
+    def hub(self) -> Hub | None:
         """
-        The relay that is tested.
+        The hub, for a relay that uses one.
         """
-        raise NotImplementedError
+        return None
 
-    def makeEnd(self, sock: socket.socket) -> RelayEnd:
+    def begin(self, sock: socket.socket, protocol: Any) -> Any:
         """
         A connection as sessions have it.
         """
-        end = RelayEnd()
         peer = IPv4Address("TCP", "127.0.0.1", 0)
-        OutgoingConnection(sock, end, reactor, peer).begin()
-        return end
+        OutgoingConnection(sock, protocol, reactor, peer).begin()
+        return protocol
 
     def start(self, early: bytes = b"") -> None:
         """
         Let the relay begin.
         """
-        client, target = self.makeEnd(self.innerClient), self.makeEnd(self.innerTarget)
-        if early:
-            client.dataReceived(early)
-        self.relay = self.relayBetween(client, target, self.watch, self.reasons.append)
+        client = self.begin(self.innerClient, ClientProtocol())
+        self.relay = client.relay = relayBetween(
+            client.transport,
+            early,
+            False,
+            self.begin(self.innerTarget, RelayEnd()),
+            self.watch,
+            self.reasons.append,
+            self.hub(),
+        )
         self.relay.start()
 
     async def until(self, condition: Callable[[], bool]) -> None:

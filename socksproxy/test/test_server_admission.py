@@ -4,13 +4,14 @@ Tests for L{socksproxy.server.admission}.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from socksproxy.server.admission import Admission, descriptorLimit
+from socksproxy.server.admission import Admission, descriptorLimit, openDescriptors
 
 
 class FakePort:
@@ -19,6 +20,7 @@ class FakePort:
     """
 
     reading = True
+    numberAccepts = 100
 
     def startReading(self) -> None:
         self.reading = True
@@ -29,14 +31,10 @@ class FakePort:
 
 class FakeSession:
     """
-    A session with a descriptor.
+    A session.
     """
 
-    def __init__(self, fileno: int | None = None) -> None:
-        self.turns = 0
-        self.transport = self
-        if fileno is not None:
-            self.fileno = lambda: fileno
+    turns = 0
 
     def turnCame(self) -> None:
         self.turns += 1
@@ -50,12 +48,13 @@ class AdmissionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.port = FakePort()
+        self.open = 0
 
     def makeAdmission(self, most: int, descriptors: int | None = None) -> Any:
         """
         An admission with a port.
         """
-        admission = Admission(self.clock, most, descriptors)
+        admission = Admission(self.clock, most, descriptors, lambda: self.open)
         admission.listening(self.port)
         admission.listening(object())  # a port that cannot be paused
         return admission
@@ -65,8 +64,8 @@ class AdmissionTests(SynchronousTestCase):
         Without limits all are let in.
         """
         admission = self.makeAdmission(0)
-        for number in range(100):
-            self.assertTrue(admission.opened(FakeSession(number)))
+        for _ in range(100):
+            self.assertTrue(admission.opened(FakeSession()))
         self.assertTrue(self.port.reading)
 
     def test_othersWait(self) -> None:
@@ -112,16 +111,33 @@ class AdmissionTests(SynchronousTestCase):
         sessions will still need counted in, and go on when a session ends.
         """
         admission = self.makeAdmission(0, 64)  # of which 8 are kept back
-        sessions = [FakeSession(10 + number) for number in range(24)]
+        sessions = [FakeSession() for _ in range(23)]
+        self.open = 10
         for session in sessions[:22]:
+            self.open += 1
             self.assertTrue(admission.opened(session))
         self.assertTrue(self.port.reading)
+        self.open += 1
         self.assertTrue(admission.opened(sessions[22]))
-        self.assertTrue(self.port.reading)
-        self.assertTrue(admission.opened(sessions[23]))
         self.assertFalse(self.port.reading)
         admission.closed(sessions[0])
         self.assertTrue(self.port.reading)
+        self.assertEqual(self.port.numberAccepts, 1)
+
+    def test_fewerInARow(self) -> None:
+        """
+        The fewer descriptors are left, the fewer clients are accepted before
+        it is looked at again.
+        """
+        admission = self.makeAdmission(0, 1024)
+        self.assertEqual(self.port.numberAccepts, 100)
+        self.open = 860
+        admission.opened(FakeSession())
+        self.clock.advance(0)
+        self.assertEqual(self.port.numberAccepts, (1024 - 64 - 860 - 1) // 4)
+        admission.opened(FakeSession())
+        admission.opened(FakeSession())
+        admission.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_connectedSessionsNeedNoMore(self) -> None:
@@ -129,20 +145,26 @@ class AdmissionTests(SynchronousTestCase):
         A session that has its target's descriptor is not counted twice.
         """
         admission = self.makeAdmission(0, 64)
-        for number in range(0, 54, 2):
-            session = FakeSession(number)
+        for _ in range(26):
+            session = FakeSession()
+            self.open += 1
             admission.opened(session)
+            self.open += 1
             admission.connected(session)
         self.assertTrue(self.port.reading)
 
     def test_triesAgain(self) -> None:
         """
         When no session ends, somebody else may have freed descriptors: it is
-        tried again after a while.
+        looked at from time to time.
         """
         admission = self.makeAdmission(0, 64)
-        admission.opened(FakeSession(60))
+        self.open = 60
+        admission.opened(FakeSession())
         self.assertFalse(self.port.reading)
+        self.clock.advance(1)
+        self.assertFalse(self.port.reading)
+        self.open = 40
         self.clock.advance(0.9)
         self.assertFalse(self.port.reading)
         self.clock.advance(0.1)
@@ -174,6 +196,21 @@ class AdmissionTests(SynchronousTestCase):
         admission.notListening()
         admission.closed(session)
         self.assertFalse(self.port.reading)
+
+    def test_openDescriptors(self) -> None:
+        """
+        What is open is counted where there is a way to.
+        """
+        before = openDescriptors()
+        self.assertGreater(before, 2)
+        with open(os.devnull):
+            self.assertEqual(openDescriptors(), before + 1)
+
+        def missing(path: str) -> None:
+            raise FileNotFoundError
+
+        self.patch(os, "listdir", missing)
+        self.assertEqual(openDescriptors(), 0)
 
     def test_descriptorLimit(self) -> None:
         """

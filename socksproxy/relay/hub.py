@@ -1,0 +1,209 @@
+"""
+One nested epoll set for many sockets: to the reactor a single reader.
+
+The rules of the hub:
+
+ - a socket is registered once, edge-triggered, for everything; an event costs a
+   look-up and a call;
+ - an edge is told once: who is told must go on until the kernel has no more, or
+   come back by itself (L{Hub.soon});
+ - a descriptor's number is used again as soon as it is closed, so events of a
+   batch that were meant for its last owner never reach the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface, implementer
+
+__all__ = ["Hub", "IWatcher"]
+
+log = Logger()
+
+BATCH = 512
+"""
+Events taken at a time; what is left makes the reactor call again.
+"""
+
+
+class IWatcher(Interface):
+    """
+    Who is told of the events of one descriptor.
+    """
+
+    def ready(events: int) -> None:
+        """
+        @param events: a mask of C{EPOLLIN} and so on.
+        """
+
+    def hubLost() -> None:
+        """
+        There will be no events any more: the reactor has stopped, or this
+        watcher raised an exception.
+        """
+
+
+class ILater(Interface):
+    """
+    Who wants another turn.
+    """
+
+    isOver: bool = Attribute("Whether it does not want it any more.")
+
+    def turnCame() -> None:
+        """
+        This is it.
+        """
+
+
+@implementer(IReadDescriptor)
+class Hub:
+    """
+    The epoll set of a reactor.
+    """
+
+    _hubs: ClassVar[WeakKeyDictionary[Any, Hub]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, reactor: Any) -> Hub | None:
+        """
+        The hub of C{reactor}; L{None} where there cannot be one: it wants
+        epoll and splice, which are Linux's, and a reactor that takes
+        descriptors.
+        """
+        if (
+            not hasattr(select, "epoll")
+            or not hasattr(os, "splice")
+            or not IReactorFDSet.providedBy(reactor)
+        ):
+            return None
+        hub = cls._hubs.get(reactor)
+        if hub is None:
+            hub = cls._hubs[reactor] = cls(reactor)
+        return hub
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: provides L{IReactorFDSet} and L{IReactorTime
+            <twisted.internet.interfaces.IReactorTime>}.
+        """
+        self._reactor = reactor
+        self._epoll = select.epoll()
+        self._watchers: dict[int, Any] = {}
+        # Those that came since the batch that is being worked on was taken.
+        self._new: set[int] = set()
+        # Left by their watcher, but registered as long as they are open.
+        self._left: set[int] = set()
+        self._later: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def watch(self, fileno: int, watcher: Any) -> None:
+        """
+        Tell C{watcher}, an L{IWatcher}, of the events of a descriptor, first
+        of those that are there already.
+        """
+        if not self._watchers:
+            self._reactor.addReader(self)
+        self._watchers[fileno] = watcher
+        self._new.add(fileno)
+        if fileno in self._left:
+            self._left.discard(fileno)
+            try:
+                # What it is ready for now is told anew.
+                self._epoll.modify(fileno, WATCHED)
+                return
+            except FileNotFoundError:
+                pass  # That one was closed; this is another.
+        self._epoll.register(fileno, WATCHED)
+
+    def forget(self, fileno: int) -> None:
+        """
+        Tell nobody any more: the descriptor is about to be closed.
+        """
+        if self._watchers.pop(fileno, None) is not None and not self._watchers:
+            self._reactor.removeReader(self)
+
+    def leave(self, fileno: int) -> None:
+        """
+        Tell nobody any more, or soon somebody else: it stays open.
+        """
+        self._left.add(fileno)
+        self.forget(fileno)
+
+    def soon(self, later: Any) -> None:
+        """
+        Give C{later}, an L{ILater}, another turn when others had theirs.
+        """
+        if not self._later:
+            self._reactor.callLater(0, self._takeTurns)
+        self._later.append(later)
+
+    def _takeTurns(self) -> None:
+        turns, self._later = self._later, []
+        for later in turns:
+            if not later.isOver:
+                later.turnCame()
+
+    # The reactor's side.
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        return "socksproxy hub"
+
+    def doRead(self) -> None:
+        watchers = self._watchers
+        new = self._new
+        new.clear()
+        for fileno, events in self._epoll.poll(0, BATCH):
+            watcher = watchers.get(fileno)
+            if watcher is None:
+                self._drop(fileno)
+            elif fileno not in new:
+                try:
+                    watcher.ready(events)
+                except Exception:
+                    log.failure("A fault in {watcher}.", watcher=watcher)
+                    self.forget(fileno)
+                    watcher.hubLost()
+
+    def _drop(self, fileno: int) -> None:
+        """
+        Nobody watches this one, and it is still open: it is somebody else's
+        business now.
+        """
+        self._left.discard(fileno)
+        try:
+            self._epoll.unregister(fileno)
+        except OSError:
+            pass  # It was closed in this batch.
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor has stopped.
+        """
+        watchers = list(self._watchers.values())
+        self._watchers.clear()
+        for watcher in watchers:
+            watcher.hubLost()
+
+
+WATCHED = 0
+if hasattr(select, "epoll"):
+    WATCHED = (
+        select.EPOLLET
+        | select.EPOLLIN
+        | select.EPOLLOUT
+        | select.EPOLLRDHUP
+        | select.EPOLLPRI
+    )
