@@ -6,19 +6,48 @@ when that is over, one for a client that was refused.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from socksproxy.interfaces import Identity, Request
+from socksproxy.interfaces import Request
 from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
 
-__all__ = ["AccessLog"]
+__all__ = ["AccessLog", "addressText"]
 
 log = Logger()
+
+WINDOW = 0.1
+SINGLE = 16
+"""
+So many lines are events of their own in a window of so many seconds; what comes
+beyond that in the window is one event, at its end.  An event costs ten times
+what a line costs.
+"""
+
+CONNECTED = "{client} {user} {command} {target} via {address}"
+FINISHED = (
+    "{client} {user} {command} {target} via {address}: {reason}, "
+    "{sent} bytes sent, {received} received in {seconds:.3f} s"
+)
+REFUSED = "{client} {user} {command} {target} refused: {reason} (reply {reply:02x})"
+REFUSED_EARLY = "{client} refused: {reason}"
+
+
+class _Lines:
+    """
+    Several lines in one event, made when somebody wants to read them.
+    """
+
+    def __init__(self, lines: list[tuple[str, dict[str, Any]]]) -> None:
+        self._lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(form.format_map(fields) for form, fields in self._lines)
 
 
 class AccessLog:
@@ -27,28 +56,34 @@ class AccessLog:
     interface: C{client}, C{user}, C{command}, C{target}, C{address}, C{sent},
     C{received}, C{seconds}, C{reason}, C{reply}.  Nothing that a peer chose
     gets into a line unescaped.
+
+    When there are very many lines, some share an event, whose C{events} is a
+    list of such dictionaries; each still has a line of its own.
     """
 
-    def connected(self, client: IAddress, request: Request, address: IAddress) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._windowEnd = 0.0
+        self._count = 0
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._call: IDelayedCall | None = None
+
+    def connected(self, client: str, request: Request, address: str) -> None:
         """
         A session starts to relay.
 
-        @param address: what was dialled.
+        @param client: as from L{addressText}.
+        @param address: what was dialled, likewise.
         """
-        log.info(
-            "{client} {user} {command} {target} via {address}",
-            client=_text(client),
-            user=_user(request.identity),
-            command=_command(request),
-            target=request.destination,
-            address=_text(address),
-        )
+        fields = _requested(client, request)
+        fields["address"] = address
+        self._write(CONNECTED, fields)
 
     def finished(
         self,
-        client: IAddress,
+        client: str,
         request: Request,
-        address: IAddress,
+        address: str,
         relay: IWatched,
         seconds: float,
         reason: str,
@@ -56,23 +91,17 @@ class AccessLog:
         """
         It is over.
         """
-        log.info(
-            "{client} {user} {command} {target} via {address}: {reason}, "
-            "{sent} bytes sent, {received} received in {seconds:.3f} s",
-            client=_text(client),
-            user=_user(request.identity),
-            command=_command(request),
-            target=request.destination,
-            address=_text(address),
-            sent=relay.bytesSent,
-            received=relay.bytesReceived,
-            seconds=seconds,
-            reason=reason,
-        )
+        fields = _requested(client, request)
+        fields["address"] = address
+        fields["sent"] = relay.bytesSent
+        fields["received"] = relay.bytesReceived
+        fields["seconds"] = seconds
+        fields["reason"] = reason
+        self._write(FINISHED, fields)
 
     def refused(
         self,
-        client: IAddress,
+        client: str,
         request: Request | None,
         reason: str,
         reply: ReplyCode | None,
@@ -83,41 +112,70 @@ class AccessLog:
         @param request: L{None}: it did not come to that.
         @param reply: what its request was answered with.
         """
+        # It may quote what a library has said.
+        if not reason.isprintable():
+            reason = printable(reason)
         if request is None or reply is None:
-            log.info(
-                "{client} refused: {reason}", client=_text(client), reason=_safe(reason)
-            )
+            self._write(REFUSED_EARLY, {"client": client, "reason": reason})
         else:
-            log.info(
-                "{client} {user} {command} {target} refused: {reason} "
-                "(reply {reply:02x})",
-                client=_text(client),
-                user=_user(request.identity),
-                command=_command(request),
-                target=request.destination,
-                reason=_safe(reason),
-                reply=int(reply),
-            )
+            fields = _requested(client, request)
+            fields["reason"] = reason
+            fields["reply"] = int(reply)
+            self._write(REFUSED, fields)
+
+    def close(self) -> None:
+        """
+        Write what waits.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._flush()
+
+    def _write(self, form: str, fields: dict[str, Any]) -> None:
+        if self._waiting:
+            self._waiting.append((form, fields))
+            return
+        now = self._clock.seconds()
+        if now >= self._windowEnd:
+            self._windowEnd = now + WINDOW
+            self._count = 0
+        self._count += 1
+        if self._count <= SINGLE:
+            log.info(form, **fields)
+        else:
+            self._waiting.append((form, fields))
+            self._call = self._clock.callLater(self._windowEnd - now, self._flush)
+
+    def _flush(self) -> None:
+        self._call = None
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1:
+            form, fields = waiting[0]
+            log.info(form, **fields)
+        else:
+            events = [fields for _, fields in waiting]
+            log.info("{lines}", lines=_Lines(waiting), events=events)
 
 
-def _safe(reason: str) -> str:
+def _requested(client: str, request: Request) -> dict[str, Any]:
+    return {
+        "client": client,
+        "user": printable(request.identity.name) or "-",
+        "command": _command(request),
+        "target": request.destination,
+    }
+
+
+def addressText(address: IAddress) -> str:
     """
-    A reason, which may quote what a library has said.
+    Where a connection comes from, or goes to.
     """
-    return reason if reason.isprintable() else printable(reason)
-
-
-def _text(address: IAddress) -> str:
     if isinstance(address, IPv4Address):
         return f"{address.host}:{address.port}"
     if isinstance(address, IPv6Address):
         return f"[{address.host}]:{address.port}"
     name = getattr(address, "name", None)
     return f"unix:{printable(os.fsdecode(name or '-'))}"
-
-
-def _user(identity: Identity) -> str:
-    return printable(identity.name) or "-"
 
 
 def _command(request: Request) -> str:

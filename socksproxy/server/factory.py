@@ -26,7 +26,7 @@ from socksproxy.outbound.direct import DirectConnector
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.relay import RelayEnd
-from socksproxy.server.accesslog import AccessLog
+from socksproxy.server.accesslog import AccessLog, addressText
 from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.session import Session
 from socksproxy.server.socks5 import SOCKS5Dialect
@@ -115,7 +115,7 @@ class SOCKS5Factory(Factory):
         self.admission = Admission(
             self._clock, limits.maxConnections, descriptorLimit()
         )
-        self._accessLog = AccessLog()
+        self._accessLog = AccessLog(self._clock)
         self._drained: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Session:
@@ -165,9 +165,9 @@ class SOCKS5Factory(Factory):
         """
         self.admission.connected(session)
         session.startedAt = self._clock.seconds()
-        session.address = address
         assert session.request is not None
-        self._accessLog.connected(session.peer, session.request, address)
+        text = session.addressText = addressText(address)
+        self._accessLog.connected(session.peerText, session.request, text)
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
         """
@@ -175,9 +175,9 @@ class SOCKS5Factory(Factory):
         """
         assert session.request is not None
         self._accessLog.finished(
-            session.peer,
+            session.peerText,
             session.request,
-            session.address,
+            session.addressText,
             relay,
             self._clock.seconds() - session.startedAt,
             reason,
@@ -189,7 +189,7 @@ class SOCKS5Factory(Factory):
         """
         There will be no relay.
         """
-        self._accessLog.refused(session.peer, session.request, reason, reply)
+        self._accessLog.refused(session.peerText, session.request, reason, reply)
 
     def sessionClosed(self, session: Session) -> None:
         """
@@ -211,6 +211,7 @@ class SOCKS5Factory(Factory):
                 self.closings,
                 self.idleWatch,
                 self.admission,
+                self._accessLog,
             ):
                 timed.close()
         drained, self._drained = self._drained, []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from enum import Enum, auto
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -37,6 +38,7 @@ from socksproxy.interfaces import (
 from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
 from socksproxy.relay.splice import SpliceRelay
+from socksproxy.server.accesslog import addressText
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -94,13 +96,13 @@ class Session(Protocol):
     authenticator or relay it has.
 
     @ivar request: what the client wants, once that is known.
-    @ivar address: what was dialled for it, once it is connected.
+    @ivar addressText: what was dialled for it, once it is connected.
     @ivar startedAt: when that was, in seconds of the factory's clock.
     """
 
     transport: Any
     request: Request | None = None
-    address: IAddress
+    addressText: str
     startedAt: float
 
     _dialect: IDialect | None = None
@@ -124,6 +126,13 @@ class Session(Protocol):
     @property
     def peer(self) -> IAddress:
         return self.transport.getPeer()  # type: ignore[no-any-return]
+
+    @cached_property
+    def peerText(self) -> str:
+        """
+        The client's address as in log lines.
+        """
+        return addressText(self.peer)
 
     @property
     def host(self) -> IAddress:

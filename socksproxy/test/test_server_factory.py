@@ -195,6 +195,43 @@ class LogTests(SessionTestCase):
         self.client(GREETING, b"\x05\xaa" + REQUEST[2:])
         self.assertIn(" 0xaa 198.51.100.2:80 refused", self.lines()[0])
 
+    def test_veryMany(self) -> None:
+        """
+        When there are very many lines most of them share an event, in their
+        order; each still has a line of its own.
+        """
+        for number in range(20):
+            self.client(bytes((number + 6,)))
+        self.assertEqual(len(self.lines()), 16)
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.lines()), 17)
+        self.assertEqual(
+            self.lines()[16].split("\n"),
+            [
+                f"192.0.2.2:40000 refused: first byte {number:#04x} is of no known "
+                "protocol"
+                for number in range(22, 26)
+            ],
+        )
+        self.assertEqual(len(self.events[16]["events"]), 4)
+        self.client(b"x")
+        self.assertEqual(len(self.lines()), 18)
+
+    def test_oneTooMany(self) -> None:
+        """
+        A line that is alone at the end of the window is as any other, and none
+        is lost when the server stops before.
+        """
+        self.factory.doStart()
+        sessions = [self.client(b"x") for _ in range(17)]
+        self.assertEqual(len(self.lines()), 16)
+        self.factory.doStop()
+        for session, transport in sessions:
+            transport.lose(session)
+        self.assertEqual(len(self.lines()), 17)
+        self.assertEqual(self.lines()[16], self.lines()[0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_nothingIsForged(self) -> None:
         """
         Neither a name nor a user can forge a line or a field of one.
