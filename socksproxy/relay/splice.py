@@ -45,7 +45,10 @@ How often one socket is read in one turn.
 
 _scratch = bytearray(COPY)
 _view = memoryview(_scratch)
-_pipes = PipePool()
+pipes = PipePool()
+"""
+Those of all relays.
+"""
 
 if TYPE_CHECKING or hasattr(os, "splice"):
     MOVE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
@@ -192,7 +195,8 @@ class Leg:
                         # byte: read on.
                         continue
                     return
-                self._pipe = _pipes.take()
+                if self._pipe is None:
+                    self._pipe = pipes.take()
                 while rounds and self._pipe is not None:
                     rounds -= 1
                     at = self
@@ -263,7 +267,7 @@ class Leg:
         if self._pipe is not None:
             if self._inPipe:
                 self._inPipe = 0
-                _pipes.discard(self._pipe)
+                pipes.discard(self._pipe)
                 self._pipe = None
             else:
                 self._givePipe()
@@ -274,7 +278,7 @@ class Leg:
 
     def _givePipe(self) -> None:
         assert self._pipe is not None
-        _pipes.give(self._pipe)
+        pipes.give(self._pipe)
         self._pipe = None
 
 
