@@ -1,0 +1,241 @@
+"""
+Tests for L{socksproxy.relay.hub}.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IReactorFDSet
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from socksproxy.relay.hub import Hub
+
+
+@implementer(IReactorFDSet)
+class FakeReactor(Clock):
+    """
+    A reactor that remembers who reads.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+    def addWriter(self, writer: Any) -> None: ...
+
+    def removeWriter(self, writer: Any) -> None: ...
+
+    def removeAll(self) -> list[Any]:
+        return []
+
+    def getReaders(self) -> list[Any]:
+        return []
+
+    def getWriters(self) -> list[Any]:
+        return []
+
+
+class Watcher:
+    """
+    Remembers its events.
+    """
+
+    isOver = False
+
+    def __init__(self) -> None:
+        self.events: list[int] = []
+        self.lost = 0
+        self.turns = 0
+
+    def ready(self, events: int) -> None:
+        self.events.append(events)
+
+    def hubLost(self) -> None:
+        self.lost += 1
+
+    def turnCame(self) -> None:
+        self.turns += 1
+
+
+class HubTests(SynchronousTestCase):
+    """
+    One epoll set for many sockets.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.hub = Hub(self.reactor)
+        self.one, self.other = self.pair()
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """
+        Two sockets that are connected.
+        """
+        pair = socket.socketpair()
+        for end in pair:
+            self.addCleanup(end.close)
+        return pair
+
+    def test_of(self) -> None:
+        """
+        There is one for each reactor, and none where it is not possible.
+        """
+        self.assertIs(Hub.of(reactor), Hub.of(reactor))
+        self.assertIsNone(Hub.of(Clock()))
+        self.patch(os, "splice", None)
+        del os.splice
+        self.assertIsNone(Hub.of(reactor))
+
+    def test_edges(self) -> None:
+        """
+        What there is already is told first, and everything once.
+        """
+        self.other.send(b"x")
+        watcher = Watcher()
+        self.hub.watch(self.one.fileno(), watcher)
+        self.hub.doRead()
+        self.assertEqual(watcher.events, [select.EPOLLIN | select.EPOLLOUT])
+        self.hub.doRead()
+        self.assertEqual(len(watcher.events), 1)
+        self.other.send(b"y")
+        self.hub.doRead()
+        self.assertEqual(len(watcher.events), 2)
+
+    def test_readsWhileItWatches(self) -> None:
+        """
+        The reactor has it as a reader as long as somebody is watched.
+        """
+        self.assertEqual(self.reactor.readers, [])
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.watch(self.other.fileno(), Watcher())
+        self.assertEqual(self.reactor.readers, [self.hub])
+        self.hub.forget(self.one.fileno())
+        self.hub.forget(self.one.fileno())
+        self.assertEqual((self.reactor.readers, len(self.hub)), ([self.hub], 1))
+        self.hub.forget(self.other.fileno())
+        self.assertEqual((self.reactor.readers, len(self.hub)), ([], 0))
+
+    def test_handedOver(self) -> None:
+        """
+        A descriptor that one watcher left is told anew to the next one.
+        """
+        first, second = Watcher(), Watcher()
+        self.hub.watch(self.one.fileno(), first)
+        self.hub.doRead()
+        self.hub.leave(self.one.fileno())
+        self.hub.watch(self.one.fileno(), second)
+        self.hub.doRead()
+        self.assertEqual((len(first.events), len(second.events)), (1, 1))
+
+    def test_leftAndClosed(self) -> None:
+        """
+        A descriptor that was left and closed may be another one's number now.
+        """
+        number = self.one.fileno()
+        self.hub.watch(number, Watcher())
+        self.hub.leave(number)
+        self.one.close()
+        third, _ = self.pair()
+        if third.fileno() != number:
+            os.dup2(third.fileno(), number)
+            self.addCleanup(os.close, number)
+        watcher = Watcher()
+        self.hub.watch(number, watcher)
+        self.hub.doRead()
+        self.assertEqual(watcher.events, [select.EPOLLOUT])
+
+    def test_leftToOthers(self) -> None:
+        """
+        A descriptor that was left and that nobody here watches costs one
+        event, and no more.
+        """
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.watch(self.other.fileno(), Watcher())
+        self.hub.leave(self.one.fileno())
+        self.hub.doRead()
+        self.assertRaises(
+            FileNotFoundError, self.hub._epoll.unregister, self.one.fileno()
+        )
+
+    def test_numberUsedAgain(self) -> None:
+        """
+        An event that was fetched for the last owner of a descriptor's number
+        does not reach the next one.
+        """
+        test = self
+        fresh = Watcher()
+
+        class Replaces(Watcher):
+            """
+            Ends both, and lets another have their numbers.
+            """
+
+            def ready(self, events: int) -> None:
+                super().ready(events)
+                for end in (test.one, test.other):
+                    test.hub.forget(end.fileno())
+                    test.hub._epoll.unregister(end.fileno())
+                    test.hub.watch(end.fileno(), fresh)
+
+        old = Replaces()
+        for end in (self.one, self.other):
+            self.hub.watch(end.fileno(), old)
+        self.hub.doRead()
+        self.assertEqual((len(old.events), fresh.events), (1, []))
+        self.hub.doRead()
+        self.assertEqual(len(fresh.events), 2)
+
+    def test_fault(self) -> None:
+        """
+        A fault of one watcher is logged and ends that one; others go on.
+        """
+
+        class Faulty(Watcher):
+            def ready(self, events: int) -> None:
+                raise ZeroDivisionError("a fault")
+
+        faulty, sound = Faulty(), Watcher()
+        self.hub.watch(self.one.fileno(), faulty)
+        self.hub.watch(self.other.fileno(), sound)
+        self.hub.doRead()
+        self.assertEqual((faulty.lost, sound.lost), (1, 0))
+        self.assertEqual(len(sound.events), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_soon(self) -> None:
+        """
+        Who wants another turn gets it in the reactor's next round, unless it
+        is over by then.
+        """
+        first, second = Watcher(), Watcher()
+        self.hub.soon(first)
+        self.hub.soon(second)
+        second.isOver = True
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        self.reactor.advance(0)
+        self.assertEqual((first.turns, second.turns), (1, 0))
+
+    def test_reactorStops(self) -> None:
+        """
+        When the reactor stops, all are told.
+        """
+        watcher = Watcher()
+        self.hub.watch(self.one.fileno(), watcher)
+        self.hub.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(watcher.lost, 1)
+        self.assertEqual(self.hub.logPrefix(), "socksproxy hub")
