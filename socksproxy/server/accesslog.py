@@ -38,12 +38,18 @@ REFUSED = "{client} {user} {command} {target} refused: {reason} (reply {reply:02
 REFUSED_EARLY = "{client} refused: {reason}"
 
 
+Fields = dict[str, Any]
+"""
+The keys of an event.
+"""
+
+
 class _Lines:
     """
     Several lines in one event, made when somebody wants to read them.
     """
 
-    def __init__(self, lines: list[tuple[str, dict[str, Any]]]) -> None:
+    def __init__(self, lines: list[tuple[str, Fields]]) -> None:
         self._lines = lines
 
     def __str__(self) -> str:
@@ -65,38 +71,35 @@ class AccessLog:
         self._clock = clock
         self._windowEnd = 0.0
         self._count = 0
-        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._waiting: list[tuple[str, Fields]] = []
         self._call: IDelayedCall | None = None
 
-    def connected(self, client: str, request: Request, address: str) -> None:
+    def connected(self, client: str, request: Request, address: str) -> Fields:
         """
         A session starts to relay.
 
         @param client: as from L{addressText}.
         @param address: what was dialled, likewise.
+        @return: what L{finished} will want.
         """
         fields = _requested(client, request)
         fields["address"] = address
         self._write(CONNECTED, fields)
+        return fields
 
     def finished(
-        self,
-        client: str,
-        request: Request,
-        address: str,
-        relay: IWatched,
-        seconds: float,
-        reason: str,
+        self, connected: Fields, relay: IWatched, seconds: float, reason: str
     ) -> None:
         """
         It is over.
         """
-        fields = _requested(client, request)
-        fields["address"] = address
-        fields["sent"] = relay.bytesSent
-        fields["received"] = relay.bytesReceived
-        fields["seconds"] = seconds
-        fields["reason"] = reason
+        fields = {
+            **connected,
+            "sent": relay.bytesSent,
+            "received": relay.bytesReceived,
+            "seconds": seconds,
+            "reason": reason,
+        }
         self._write(FINISHED, fields)
 
     def refused(
@@ -131,7 +134,7 @@ class AccessLog:
             self._call.cancel()
             self._flush()
 
-    def _write(self, form: str, fields: dict[str, Any]) -> None:
+    def _write(self, form: str, fields: Fields) -> None:
         if self._waiting:
             self._waiting.append((form, fields))
             return
@@ -157,12 +160,12 @@ class AccessLog:
             log.info("{lines}", lines=_Lines(waiting), events=events)
 
 
-def _requested(client: str, request: Request) -> dict[str, Any]:
+def _requested(client: str, request: Request) -> Fields:
     return {
         "client": client,
         "user": printable(request.identity.name) or "-",
         "command": _command(request),
-        "target": request.destination,
+        "target": str(request.destination),
     }
 
 

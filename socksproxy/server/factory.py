@@ -166,22 +166,16 @@ class SOCKS5Factory(Factory):
         self.admission.connected(session)
         session.startedAt = self._clock.seconds()
         assert session.request is not None
-        text = session.addressText = addressText(address)
-        self._accessLog.connected(session.peerText, session.request, text)
+        session.logged = self._accessLog.connected(
+            session.peerText, session.request, addressText(address)
+        )
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
         """
         The relay is over.
         """
-        assert session.request is not None
-        self._accessLog.finished(
-            session.peerText,
-            session.request,
-            session.addressText,
-            relay,
-            self._clock.seconds() - session.startedAt,
-            reason,
-        )
+        seconds = self._clock.seconds() - session.startedAt
+        self._accessLog.finished(session.logged, relay, seconds, reason)
 
     def sessionRefused(
         self, session: Session, reason: str, reply: ReplyCode | None

@@ -96,13 +96,13 @@ class Session(Protocol):
     authenticator or relay it has.
 
     @ivar request: what the client wants, once that is known.
-    @ivar addressText: what was dialled for it, once it is connected.
+    @ivar logged: what was logged when it was connected.
     @ivar startedAt: when that was, in seconds of the factory's clock.
     """
 
     transport: Any
     request: Request | None = None
-    addressText: str
+    logged: dict[str, Any]
     startedAt: float
 
     _dialect: IDialect | None = None
