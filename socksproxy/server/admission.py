@@ -120,15 +120,13 @@ class Admission:
         if self._isFull():
             self._waiting[session] = None
             return False
-        self._admitted.add(session)
-        self._withoutTarget.add(session)
+        self._admit(session)
         if self._isFull():
             self._pause(
                 "There are {limit} clients, as many as there may be: others wait.",
                 self._maxConnections,
             )
         elif self._descriptors is not None:
-            self._left -= DESCRIPTORS
             if self._left <= 0:
                 self._measure()
             if self._left <= 0:
@@ -136,6 +134,11 @@ class Admission:
             elif self._left < NARROW:
                 self._acceptFewer()
         return True
+
+    def _admit(self, session: Session) -> None:
+        self._admitted.add(session)
+        self._withoutTarget.add(session)
+        self._left -= DESCRIPTORS
 
     def connected(self, session: Session) -> None:
         """
@@ -155,8 +158,7 @@ class Admission:
         while self._waiting and not self._isFull():
             nextOne = next(iter(self._waiting))
             del self._waiting[nextOne]
-            self._admitted.add(nextOne)
-            self._withoutTarget.add(nextOne)
+            self._admit(nextOne)
             nextOne.turnCame()
         self._resume()
 

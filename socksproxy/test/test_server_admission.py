@@ -153,6 +153,23 @@ class AdmissionTests(SynchronousTestCase):
             admission.connected(session)
         self.assertTrue(self.port.reading)
 
+    def test_bothLimits(self) -> None:
+        """
+        The count of descriptors holds with a limit of clients, too, and when
+        some had to wait.
+        """
+        admission = self.makeAdmission(2, 64)
+        self.open = 20
+        lefts = set()
+        for _ in range(100):
+            sessions = [FakeSession() for _ in range(4)]
+            for session in sessions:
+                admission.opened(session)
+            for session in sessions:
+                admission.closed(session)
+            lefts.add(admission._left)
+        self.assertEqual(len(lefts), 1)
+
     def test_triesAgain(self) -> None:
         """
         When no session ends, somebody else may have freed descriptors: it is
