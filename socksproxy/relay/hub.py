@@ -57,6 +57,11 @@ class ILater(Interface):
 
     isOver: bool = Attribute("Whether it does not want it any more.")
 
+    def hubLost() -> None:
+        """
+        As in L{IWatcher}.
+        """
+
     def turnCame() -> None:
         """
         This is it.
@@ -101,7 +106,8 @@ class Hub:
         self._new: set[int] = set()
         # Left by their watcher, but registered as long as they are open.
         self._left: set[int] = set()
-        self._later: list[Any] = []
+        # In the order in which they asked; the values mean nothing.
+        self._later: dict[Any, None] = {}
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -145,13 +151,17 @@ class Hub:
         """
         if not self._later:
             self._reactor.callLater(0, self._takeTurns)
-        self._later.append(later)
+        self._later[later] = None
 
     def _takeTurns(self) -> None:
-        turns, self._later = self._later, []
+        turns, self._later = self._later, {}
         for later in turns:
             if not later.isOver:
-                later.turnCame()
+                try:
+                    later.turnCame()
+                except Exception:
+                    log.failure("A fault in {later}.", later=later)
+                    later.hubLost()
 
     # The reactor's side.
 

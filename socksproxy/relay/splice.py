@@ -133,9 +133,11 @@ class Leg:
                 self._urgent()
             if events & HUNG_UP:
                 self._hungUp = True
-                if self.ended and events & ERROR:
-                    # Its EOF was read long ago; so this is a reset.
-                    self._relay.resetBy(self)
+                if events & ERROR:
+                    if not (self.ended or self._held or self._inPipe):
+                        self.pump()  # What came before the reset.
+                    if not self.isOver:
+                        self._relay.resetBy(self)
                     return
         peer = self.peer
         if events & OUT and (peer._inPipe or peer._held):
@@ -213,8 +215,9 @@ class Leg:
             pass
         except OSError:
             self._relay.resetBy(at)
-        if self._pipe is not None and not self._inPipe:
-            self._givePipe()
+        finally:
+            if self._pipe is not None and not self._inPipe:
+                self._givePipe()
 
     def _flush(self, peer: Leg) -> None:
         """

@@ -402,10 +402,13 @@ class Session(Protocol):
             target.abort()
             return
         assert self._dialect is not None
-        bound = _addressOf(target.transport.getHost())
-        answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
+        try:
+            bound = _addressOf(target.transport.getHost())
+            answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
+        except Exception:
+            target.abort()
+            raise
         self._factory.connects.stop(self)
-        self._state = _State.RELAYING
         self._send(answer)
         self._relay = relayBetween(
             self.transport,
@@ -416,6 +419,7 @@ class Session(Protocol):
             self._relayFinished,
             self._factory.hub if self._isDirect else None,
         )
+        self._state = _State.RELAYING
         self._factory.sessionConnected(self, target.transport.getPeer())
         self._relay.start()
 

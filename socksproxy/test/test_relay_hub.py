@@ -230,6 +230,23 @@ class HubTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.assertEqual((first.turns, second.turns), (1, 0))
 
+    def test_soonTwice(self) -> None:
+        """
+        Asking twice is asking once, and a fault takes nobody's turn away.
+        """
+
+        class Faulty(Watcher):
+            def turnCame(self) -> None:
+                raise ZeroDivisionError("a fault")
+
+        faulty, sound = Faulty(), Watcher()
+        self.hub.soon(faulty)
+        self.hub.soon(sound)
+        self.hub.soon(sound)
+        self.reactor.advance(0)
+        self.assertEqual((faulty.lost, sound.turns), (1, 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_reactorStops(self) -> None:
         """
         When the reactor stops, all are told.

@@ -4,8 +4,10 @@ Tests for L{socksproxy.relay.splice}.
 
 from __future__ import annotations
 
+from twisted.internet.task import deferLater
+
 from socksproxy.relay.hub import Hub
-from socksproxy.relay.splice import SpliceRelay, pipes
+from socksproxy.relay.splice import COPY, SpliceRelay, pipes
 from socksproxy.test.relaysuite import RelaySuite, reactor
 
 
@@ -20,6 +22,38 @@ class SpliceRelayTests(RelaySuite):
     def start(self, early: bytes = b"") -> None:
         super().start(early)
         self.assertIsInstance(self.relay, SpliceRelay)
+
+    async def test_resetOfAStalledWriter(self) -> None:
+        """
+        A reset is passed on although bytes of the side that was reset still
+        wait for the other one, which does not read.
+        """
+        async for source, sink in self.eachWay():
+            self.start()
+            silent = 0
+            while silent < 50:
+                silent = 0 if source.send(bytes(1 << 16)) else silent + 1
+                await deferLater(reactor, 0.001)
+            source.reset()
+            await self.until(lambda: bool(self.reasons))
+            self.assertTrue(self.reasons[0].startswith("reset by the "))
+            await self.resets(sink)
+
+    async def test_noPipeForAnIdleSession(self) -> None:
+        """
+        A pipe is held only while there are bytes in it.
+        """
+        self.start()
+        for size in (COPY - 1, COPY, COPY + 1, 3 * COPY, 40 * COPY + 5, 999_999):
+            data = bytes(size)
+            at = 0
+            while at < size:
+                at += self.client.send(memoryview(data)[at:])
+                await deferLater(reactor, 0)
+                if at > size // 2:
+                    self.target.read()
+            await self.arrives(self.target, data)
+            self.assertEqual(pipes.taken, 0)
 
     async def over(self) -> None:
         """
