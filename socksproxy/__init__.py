@@ -18,6 +18,7 @@ from socksproxy.interfaces import (
 )
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.endpoint import EndpointConnector
+from socksproxy.outbound.source import Source
 from socksproxy.relay.relay import ProtocolRelay
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
@@ -42,6 +43,7 @@ __all__ = [
     "Request",
     "SOCKS5Factory",
     "SOCKS5Service",
+    "Source",
     "__version__",
 ]
 

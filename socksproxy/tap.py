@@ -8,6 +8,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
@@ -21,6 +22,9 @@ from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
+from socksproxy.outbound.direct import DirectConnector
+from socksproxy.outbound.source import ANY_SOURCE, Source
+from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
 
@@ -136,6 +140,13 @@ class Options(usage.Options, AuthOptionMixin):
             _count,
         ],
         [
+            "bind-interface",
+            None,
+            None,
+            "Network interface by which connections to targets go out, whatever the "
+            "routes say (Linux).",
+        ],
+        [
             "grace",
             None,
             5.0,
@@ -147,6 +158,7 @@ class Options(usage.Options, AuthOptionMixin):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
+        self["source"] = ANY_SOURCE
 
     def opt_listen(self, description: str) -> None:
         """
@@ -158,6 +170,25 @@ class Options(usage.Options, AuthOptionMixin):
         self["listen"].append(description)
 
     opt_l = opt_listen
+
+    def opt_bind_address(self, address: str) -> None:
+        """
+        Address of this machine from which connections to targets come. May be
+        given twice: one for IPv4 and one for IPv6; with one alone nothing goes
+        out by the other.
+        """
+        source: Source = self["source"]
+        try:
+            family = f"ipv{ipaddress.ip_address(address).version}"
+        except ValueError:
+            raise usage.UsageError(
+                f"--bind-address {address}: this is not an IP address"
+            ) from None
+        if getattr(source, family) is not None:
+            raise usage.UsageError(
+                f"--bind-address {address}: there is one of its family already"
+            )
+        self["source"] = replace(source, **{family: address})
 
     def opt_version(self) -> NoReturn:
         """
@@ -174,6 +205,10 @@ class Options(usage.Options, AuthOptionMixin):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as wrong:
             _giveUp(f"{' '.join(str(wrong).split())}. Try --help.")
+
+    def postOptions(self) -> None:
+        if self["bind-interface"] is not None:
+            self["source"] = replace(self["source"], interface=self["bind-interface"])
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -230,15 +265,23 @@ class _CommandLineService(SOCKS5Service):
     What a person has started: it says what it does, and why it cannot.
     """
 
-    def __init__(self, *args: Any, isOpen: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, isOpen: bool, source: Source, **kwargs: Any) -> None:
         """
         @param isOpen: whether everybody may use it from everywhere.
+        @param source: where connections to targets come from.
         """
         super().__init__(*args, **kwargs)
         self._isOpen = isOpen
+        self._source = source
 
     def privilegedStartService(self) -> None:
         _raiseDescriptorLimit()
+        try:
+            self._source.check()
+        except OSError as wrong:
+            raise _cannotStart(
+                f"cannot connect from {self._source}: {wrong.strerror}"
+            ) from None
         try:
             super().privilegedStartService()
         except Exception as wrong:
@@ -274,6 +317,9 @@ def makeService(options: Options) -> IService:
     factory = SOCKS5Factory(
         reactor,
         authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
+        connector=DirectConnector(
+            reactor, hub=Hub.of(reactor), source=options["source"]
+        ),
         limits=Limits(
             handshakeTimeout=options["handshake-timeout"],
             connectTimeout=options["connect-timeout"],
@@ -287,6 +333,7 @@ def makeService(options: Options) -> IService:
         endpoints,
         grace=options["grace"],
         isOpen=bool(checkers) or bool(options["open-proxy"]),
+        source=options["source"],
     )
 
 

@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -19,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.errors import TTLExpired, mostTelling
+from socksproxy.outbound.source import ANY_SOURCE, Source
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
@@ -54,6 +54,7 @@ class Dialer:
         stagger: float = STAGGER,
         attempt: Callable[..., Attempt] | None = None,
         hub: Any = None,
+        source: Source = ANY_SOURCE,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -62,12 +63,13 @@ class Dialer:
         @param attempt: what is used instead of L{Attempt}.
         @param hub: watches the attempts at less cost than the reactor: a
             L{Hub <socksproxy.relay.hub.Hub>}.
+        @param source: the local end of what is dialled.
         """
         self._reactor = reactor
         self._stagger = stagger
-        if attempt is None:
-            attempt = Attempt if hub is None else partial(HubAttempt, hub)
-        self._attempt = attempt
+        self._source = source
+        self._watcher = reactor if hub is None else hub
+        self._attempt = attempt or (Attempt if hub is None else HubAttempt)
 
     def dial(self, addresses: Sequence[Address]) -> Deferred[Attempt]:
         """
@@ -83,8 +85,7 @@ class Dialer:
         """
         if len(addresses) == 1:
             return self._dialOne(addresses[0])
-        inTurns = interleaved(addresses)
-        race = _Race(self._reactor, self._stagger, self._attempt, inTurns)
+        race = _Race(self._reactor, self._stagger, self._make, interleaved(addresses))
         race.startNext()
         return race.result
 
@@ -100,11 +101,19 @@ class Dialer:
             result.errback(failure)
 
         result: Deferred[Attempt] = Deferred(abandon)
-        attempt = self._attempt(self._reactor, address, result.callback, failed)
+        attempt = self._make(address, result.callback, failed)
         failure = attempt.start()
         if failure is not None:
             result.errback(failure)
         return result
+
+    def _make(
+        self,
+        address: Address,
+        succeeded: Callable[[Attempt], object],
+        failed: Callable[[Attempt, Exception], object],
+    ) -> Attempt:
+        return self._attempt(self._watcher, address, succeeded, failed, self._source)
 
 
 class _Race:
@@ -131,9 +140,7 @@ class _Race:
     def startNext(self) -> None:
         self._nextStart = None
         while self._untried:
-            attempt = self._attempt(
-                self._reactor, self._untried.pop(0), self._succeeded, self._failed
-            )
+            attempt = self._attempt(self._untried.pop(0), self._succeeded, self._failed)
             failure = attempt.start()
             if failure is None:
                 self._running.append(attempt)
@@ -178,6 +185,11 @@ class _Race:
         self._running.clear()
 
 
+_KIND = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+"""
+A stream socket, non-blocking from the start where the system can do that.
+"""
+
 _STILL_UNDER_WAY = (errno.EALREADY, errno.EINPROGRESS, errno.EWOULDBLOCK)
 _UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
@@ -195,12 +207,17 @@ class Attempt:
 
     def __init__(
         self,
-        reactor: Any,
+        watcher: Any,
         address: Address,
         succeeded: Callable[[Attempt], object],
         failed: Callable[[Attempt, Exception], object],
+        source: Source = ANY_SOURCE,
     ) -> None:
-        self._reactor = reactor
+        """
+        @param watcher: tells when the socket is connected: a reactor.
+        """
+        self._watcher = watcher
+        self._source = source
         self.address = address
         self._succeeded = succeeded
         self._failed = failed
@@ -213,12 +230,17 @@ class Attempt:
         address = self.address
         isIPv6 = address.type == AddressType.IPV6
         try:
-            connecting = socket.socket(socket.AF_INET6 if isIPv6 else socket.AF_INET)
+            connecting = socket.socket(
+                socket.AF_INET6 if isIPv6 else socket.AF_INET, _KIND
+            )
         except OSError as failure:
             return failure
         self.socket = connecting
         try:
-            connecting.setblocking(False)
+            if _KIND == socket.SOCK_STREAM:
+                connecting.setblocking(False)
+            if self._source is not ANY_SOURCE:
+                self._source.bind(connecting)
             if isIPv6:
                 _reportICMPv6(connecting, True)
             code = connecting.connect_ex((address.host, address.port))
@@ -239,13 +261,13 @@ class Attempt:
         self.socket.close()
 
     def _watch(self) -> None:
-        self._reactor.addWriter(self)
+        self._watcher.addWriter(self)
 
     def _unwatch(self, isConnected: bool) -> None:
         """
         @param isConnected: whether the socket will be used.
         """
-        self._reactor.removeWriter(self)
+        self._watcher.removeWriter(self)
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -297,21 +319,17 @@ class Attempt:
 
 class HubAttempt(Attempt):
     """
-    One that a hub watches.
+    One whose watcher is a hub.
     """
 
-    def __init__(self, hub: Any, *args: Any) -> None:
-        super().__init__(*args)
-        self._hub = hub
-
     def _watch(self) -> None:
-        self._hub.watch(self.socket.fileno(), self)
+        self._watcher.watch(self.socket.fileno(), self)
 
     def _unwatch(self, isConnected: bool) -> None:
         if isConnected:
-            self._hub.leave(self.socket.fileno())
+            self._watcher.leave(self.socket.fileno())
         else:
-            self._hub.forget(self.socket.fileno())
+            self._watcher.forget(self.socket.fileno())
 
     def ready(self, events: int) -> None:
         # A hub's events are for nobody else.

@@ -19,6 +19,7 @@ from socksproxy.errors import NotAllowed
 from socksproxy.interfaces import IConnector, ISession, Request
 from socksproxy.outbound.dialer import Attempt, Dialer
 from socksproxy.outbound.resolver import IResolver, SystemResolver
+from socksproxy.outbound.source import ANY_SOURCE, Source
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
@@ -37,6 +38,7 @@ class DirectConnector:
         resolver: IResolver | None = None,
         dialer: Dialer | None = None,
         hub: Any = None,
+        source: Source = ANY_SOURCE,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -44,11 +46,11 @@ class DirectConnector:
             <twisted.internet.interfaces.IReactorTime>} and, for the resolver,
             L{IReactorThreads <twisted.internet.interfaces.IReactorThreads>}.
         @param resolver: L{SystemResolver} unless given.
-        @param hub: for the L{Dialer}.
+        @param hub: for the L{Dialer}, as is C{source}.
         """
         self._reactor = reactor
         self._resolver = SystemResolver(reactor) if resolver is None else resolver
-        self._dialer = Dialer(reactor, hub=hub) if dialer is None else dialer
+        self._dialer = dialer or Dialer(reactor, hub=hub, source=source)
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -121,7 +123,7 @@ class OutgoingConnection(Connection):
 
     def pauseProducing(self) -> None:
         self._isPaused = True
-        super().pauseProducing()  # type: ignore[no-untyped-call]
+        self.stopReading()
 
     def resumeProducing(self) -> None:
         self._isPaused = False

@@ -17,9 +17,11 @@ from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
 
-__all__ = ["AccessLog", "addressText"]
+__all__ = ["AccessLog", "Logged", "addressText"]
 
 log = Logger()
+
+_COMMANDS = {int(command): command.name for command in Command}
 
 WINDOW = 0.1
 SINGLE = 16
@@ -29,31 +31,10 @@ beyond that in the window is one event, at its end.  An event costs ten times
 what a line costs.
 """
 
-CONNECTED = "{client} {user} {command} {target} via {address}"
-FINISHED = (
-    "{client} {user} {command} {target} via {address}: {reason}, "
-    "{sent} bytes sent, {received} received in {seconds:.3f} s"
-)
-REFUSED = "{client} {user} {command} {target} refused: {reason} (reply {reply:02x})"
-REFUSED_EARLY = "{client} refused: {reason}"
-
-
-Fields = dict[str, Any]
+Logged = tuple[str, dict[str, Any]]
 """
-The keys of an event.
+A line, and the keys of its event.
 """
-
-
-class _Lines:
-    """
-    Several lines in one event, made when somebody wants to read them.
-    """
-
-    def __init__(self, lines: list[tuple[str, Fields]]) -> None:
-        self._lines = lines
-
-    def __str__(self) -> str:
-        return "\n".join(form.format_map(fields) for form, fields in self._lines)
 
 
 class AccessLog:
@@ -71,10 +52,10 @@ class AccessLog:
         self._clock = clock
         self._windowEnd = 0.0
         self._count = 0
-        self._waiting: list[tuple[str, Fields]] = []
+        self._waiting: list[Logged] = []
         self._call: IDelayedCall | None = None
 
-    def connected(self, client: str, request: Request, address: str) -> Fields:
+    def connected(self, client: str, request: Request, address: str) -> Logged:
         """
         A session starts to relay.
 
@@ -82,25 +63,31 @@ class AccessLog:
         @param address: what was dialled, likewise.
         @return: what L{finished} will want.
         """
-        fields = _requested(client, request)
+        line, fields = _requested(client, request)
+        line = f"{line} via {address}"
         fields["address"] = address
-        self._write(CONNECTED, fields)
-        return fields
+        self._write(line, fields)
+        return line, fields
 
     def finished(
-        self, connected: Fields, relay: IWatched, seconds: float, reason: str
+        self, connected: Logged, relay: IWatched, seconds: float, reason: str
     ) -> None:
         """
         It is over.
         """
-        fields = {
-            **connected,
-            "sent": relay.bytesSent,
-            "received": relay.bytesReceived,
-            "seconds": seconds,
-            "reason": reason,
-        }
-        self._write(FINISHED, fields)
+        line, fields = connected
+        sent, received = relay.bytesSent, relay.bytesReceived
+        self._write(
+            f"{line}: {reason}, {sent} bytes sent, {received} received "
+            f"in {seconds:.3f} s",
+            {
+                **fields,
+                "sent": sent,
+                "received": received,
+                "seconds": seconds,
+                "reason": reason,
+            },
+        )
 
     def refused(
         self,
@@ -119,12 +106,13 @@ class AccessLog:
         if not reason.isprintable():
             reason = printable(reason)
         if request is None or reply is None:
-            self._write(REFUSED_EARLY, {"client": client, "reason": reason})
+            fields: dict[str, Any] = {"client": client, "reason": reason}
+            self._write(f"{client} refused: {reason}", fields)
         else:
-            fields = _requested(client, request)
+            line, fields = _requested(client, request)
             fields["reason"] = reason
             fields["reply"] = int(reply)
-            self._write(REFUSED, fields)
+            self._write(f"{line} refused: {reason} (reply {reply:02x})", fields)
 
     def close(self) -> None:
         """
@@ -134,9 +122,9 @@ class AccessLog:
             self._call.cancel()
             self._flush()
 
-    def _write(self, form: str, fields: Fields) -> None:
+    def _write(self, line: str, fields: dict[str, Any]) -> None:
         if self._waiting:
-            self._waiting.append((form, fields))
+            self._waiting.append((line, fields))
             return
         now = self._clock.seconds()
         if now >= self._windowEnd:
@@ -144,28 +132,34 @@ class AccessLog:
             self._count = 0
         self._count += 1
         if self._count <= SINGLE:
-            log.info(form, **fields)
+            log.info("{line}", line=line, **fields)
         else:
-            self._waiting.append((form, fields))
+            self._waiting.append((line, fields))
             self._call = self._clock.callLater(self._windowEnd - now, self._flush)
 
     def _flush(self) -> None:
         self._call = None
         waiting, self._waiting = self._waiting, []
         if len(waiting) == 1:
-            form, fields = waiting[0]
-            log.info(form, **fields)
+            line, fields = waiting[0]
+            log.info("{line}", line=line, **fields)
         else:
-            events = [fields for _, fields in waiting]
-            log.info("{lines}", lines=_Lines(waiting), events=events)
+            log.info(
+                "{lines}",
+                lines="\n".join([line for line, _ in waiting]),
+                events=[fields for _, fields in waiting],
+            )
 
 
-def _requested(client: str, request: Request) -> Fields:
-    return {
+def _requested(client: str, request: Request) -> Logged:
+    user = printable(request.identity.name) or "-"
+    command = _COMMANDS.get(request.command) or f"{request.command:#04x}"
+    target = str(request.destination)
+    return f"{client} {user} {command} {target}", {
         "client": client,
-        "user": printable(request.identity.name) or "-",
-        "command": _command(request),
-        "target": str(request.destination),
+        "user": user,
+        "command": command,
+        "target": target,
     }
 
 
@@ -179,9 +173,3 @@ def addressText(address: IAddress) -> str:
         return f"[{address.host}]:{address.port}"
     name = getattr(address, "name", None)
     return f"unix:{printable(os.fsdecode(name or '-'))}"
-
-
-def _command(request: Request) -> str:
-    if isinstance(request.command, Command):
-        return request.command.name
-    return f"{request.command:#04x}"

@@ -92,8 +92,6 @@ class Admission:
             None if descriptors is None else descriptors - min(64, descriptors // 8)
         )
         self._admitted: set[Session] = set()
-        # Those that will want a second descriptor, for their target.
-        self._withoutTarget: set[Session] = set()
         # In the order in which they came; the values mean nothing.
         self._waiting: dict[Session, None] = {}
         self._ports: list[Any] = []
@@ -137,30 +135,24 @@ class Admission:
 
     def _admit(self, session: Session) -> None:
         self._admitted.add(session)
-        self._withoutTarget.add(session)
         self._left -= DESCRIPTORS
-
-    def connected(self, session: Session) -> None:
-        """
-        A session has its second descriptor.
-        """
-        self._withoutTarget.discard(session)
 
     def closed(self, session: Session) -> None:
         """
         A session is over.
         """
-        self._waiting.pop(session, None)
         if session in self._admitted:
-            self._admitted.discard(session)
+            self._admitted.remove(session)
             self._left += DESCRIPTORS
-        self._withoutTarget.discard(session)
+        else:
+            self._waiting.pop(session, None)
         while self._waiting and not self._isFull():
             nextOne = next(iter(self._waiting))
             del self._waiting[nextOne]
             self._admit(nextOne)
             nextOne.turnCame()
-        self._resume()
+        if self._isPaused:
+            self._resume()
 
     def descriptorsRanShort(self) -> None:
         """
@@ -204,8 +196,8 @@ class Admission:
         Count what is open, and what those will need who are about to connect.
         """
         if self._descriptors is not None:
-            used = self._countOpen() + len(self._withoutTarget)
-            self._left = self._descriptors - used
+            coming = sum(not session.isConnected for session in self._admitted)
+            self._left = self._descriptors - self._countOpen() - coming
 
     def _acceptFewer(self) -> None:
         """
@@ -236,7 +228,7 @@ class Admission:
             log.warn(why, limit=limit)
 
     def _resume(self) -> None:
-        if not self._isPaused or self._isFull():
+        if self._isFull():
             return
         if self._descriptors is not None:
             if self._left <= 0:
@@ -258,4 +250,5 @@ class Admission:
     def _tryAgain(self) -> None:
         self._retry = None
         self._measure()
-        self._resume()
+        if self._isPaused:
+            self._resume()

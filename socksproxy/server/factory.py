@@ -163,11 +163,10 @@ class SOCKS5Factory(Factory):
         """
         The target is connected: the relay starts.
         """
-        self.admission.connected(session)
         session.startedAt = self._clock.seconds()
         assert session.request is not None
         session.logged = self._accessLog.connected(
-            session.peerText, session.request, addressText(address)
+            addressText(session.peer), session.request, addressText(address)
         )
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
@@ -183,15 +182,13 @@ class SOCKS5Factory(Factory):
         """
         There will be no relay.
         """
-        self._accessLog.refused(session.peerText, session.request, reason, reply)
+        client = addressText(session.peer)
+        self._accessLog.refused(client, session.request, reason, reply)
 
     def sessionClosed(self, session: Session) -> None:
         """
         It has no connection any more.
         """
-        self.handshakes.stop(session)
-        self.connects.stop(session)
-        self.closings.stop(session)
         self.admission.closed(session)
         self._closeWhenOver()
 

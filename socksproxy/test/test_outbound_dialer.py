@@ -60,6 +60,9 @@ class InterleavedTests(SynchronousTestCase):
             self.assertEqual(addresses, before)
 
 
+NON_BLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
+
+
 class ScriptedAttempt(Attempt):
     """
     An attempt that is decided by the test.
@@ -72,7 +75,7 @@ class ScriptedAttempt(Attempt):
     startedAt: float
 
     def start(self) -> Exception | None:
-        self.startedAt = self._reactor.seconds()
+        self.startedAt = self._watcher.seconds()
         return self.atOnce
 
     def abandon(self) -> None:
@@ -389,7 +392,11 @@ class FakeSocketAttemptTests(AttemptTestsMixin, SynchronousTestCase):
     def start(
         self, fake: FakeSocket, address: Address = A
     ) -> tuple[Attempt, Exception | None]:
-        self.patch(socket, "socket", lambda family: fake)
+        def make(family: int, kind: int) -> FakeSocket:
+            fake.blocking = not kind & NON_BLOCKING
+            return fake
+
+        self.patch(socket, "socket", make)
         attempt = self.make(address)
         return attempt, attempt.start()
 
@@ -421,7 +428,7 @@ class FakeSocketAttemptTests(AttemptTestsMixin, SynchronousTestCase):
         """
         families: list[int] = []
 
-        def make(family: int) -> FakeSocket:
+        def make(family: int, kind: int) -> FakeSocket:
             families.append(family)
             return FakeSocket()
 
@@ -449,7 +456,7 @@ class FakeSocketAttemptTests(AttemptTestsMixin, SynchronousTestCase):
         When there is no socket to be had, C{start} says so.
         """
 
-        def exhausted(family: int) -> None:
+        def exhausted(family: int, kind: int) -> None:
             raise OSError(errno.EMFILE, "too many")
 
         self.patch(socket, "socket", exhausted)

@@ -35,6 +35,7 @@ class FakeSession:
     """
 
     turns = 0
+    isConnected = False
 
     def turnCame(self) -> None:
         self.turns += 1
@@ -150,7 +151,7 @@ class AdmissionTests(SynchronousTestCase):
             self.open += 1
             admission.opened(session)
             self.open += 1
-            admission.connected(session)
+            session.isConnected = True
         self.assertTrue(self.port.reading)
 
     def test_bothLimits(self) -> None:

@@ -202,6 +202,17 @@ class MistakeTests(ProcessTestCase):
         """
         self.assertOneLine(("--auth", "palmistry:left"), "palmistry")
 
+    def test_badBindAddress(self) -> None:
+        """
+        A source is an IP address, one of each family.
+        """
+        self.assertOneLine(("--bind-address", "eth0"), "eth0", "IP address")
+        self.assertOneLine(
+            ("--bind-address", "127.0.0.1", "--bind-address", "127.0.0.2"),
+            "127.0.0.2",
+            "family",
+        )
+
     def test_extraArgument(self) -> None:
         """
         An argument that is no option is a mistake too.
@@ -257,6 +268,17 @@ class RefusedStartTests(ProcessTestCase):
         self.assertRefused(
             ("--port", "0", "--listen", f"tcp:{port}:interface=127.0.0.1"),
             "Address already in use",
+        )
+
+    def test_foreignSource(self) -> None:
+        """
+        A source address, or an interface, that this machine does not have.
+        """
+        self.assertRefused(
+            ("--port", "0", "--bind-address", "192.0.2.1"), "192.0.2.1", "assign"
+        )
+        self.assertRefused(
+            ("--port", "0", "--bind-interface", "none0"), "none0", "No such device"
         )
 
     def test_foreignAddress(self) -> None:
@@ -338,6 +360,31 @@ class ListenerTests(ProcessTestCase):
         """
         proxy = self.startProxy("--listen", "tcp6:0:interface=\\:\\:1")
         self.assertServes(proxy.client("::1"))
+
+    def test_source(self) -> None:
+        """
+        C{--bind-address}: targets see that address, and a family without one
+        is not used.
+        """
+        proxy = self.startProxy("--port", "0", "--bind-address", "127.0.0.9")
+        target = self.listener()
+        client = self.client(proxy.greeted())
+        code, bound = client.request("127.0.0.1", target.getsockname()[1])
+        self.assertEqual((code, bound[0]), (0, "127.0.0.9"))
+        accepted, peer = target.accept()
+        accepted.close()
+        self.assertEqual(peer, bound)
+        other = self.client(proxy.greeted())
+        self.assertEqual(other.request("::1", target.getsockname()[1])[0], 3)
+        self.until(lambda: "no source address" in proxy.log, "it is not logged")
+        self.assertQuiet(proxy)
+
+    def test_sourceInterface(self) -> None:
+        """
+        C{--bind-interface}: all goes out by it.
+        """
+        proxy = self.startProxy("--port", "0", "--bind-interface", "lo")
+        self.assertServes(proxy.client())
 
     def test_IPv6Interface(self) -> None:
         """
