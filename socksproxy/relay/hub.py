@@ -45,8 +45,8 @@ class IWatcher(Interface):
 
     def hubLost() -> None:
         """
-        There will be no events any more: the reactor has stopped, or this
-        watcher raised an exception.
+        There will be no events any more, although it still watches: the reactor
+        has stopped, or this watcher raised an exception.
         """
 
 
@@ -161,7 +161,8 @@ class Hub:
                     later.turnCame()
                 except Exception:
                     log.failure("A fault in {later}.", later=later)
-                    later.hubLost()
+                    if not later.isOver:
+                        later.hubLost()
 
     # The reactor's side.
 
@@ -184,8 +185,11 @@ class Hub:
                     watcher.ready(events)
                 except Exception:
                     log.failure("A fault in {watcher}.", watcher=watcher)
-                    self.forget(fileno)
-                    watcher.hubLost()
+                    # It may have let go of the descriptor before, and somebody
+                    # else may have it by now.
+                    if fileno in watchers and watchers[fileno] is watcher:
+                        self.forget(fileno)
+                        watcher.hubLost()
 
     def _drop(self, fileno: int) -> None:
         """
@@ -202,9 +206,9 @@ class Hub:
         """
         The reactor has stopped.
         """
-        watchers = list(self._watchers.values())
-        self._watchers.clear()
-        for watcher in watchers:
+        while self._watchers:
+            # What ends one may well end others.
+            _, watcher = self._watchers.popitem()
             watcher.hubLost()
 
 

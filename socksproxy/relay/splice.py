@@ -52,12 +52,13 @@ Those of all relays.
 
 if TYPE_CHECKING or hasattr(os, "splice"):
     MOVE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
+    IN = select.EPOLLIN
     OUT = select.EPOLLOUT
     PRI = select.EPOLLPRI
     ERROR = select.EPOLLERR
     HUNG_UP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
     RARE = HUNG_UP | PRI
-    READABLE = select.EPOLLIN | HUNG_UP
+    READABLE = IN | HUNG_UP
 
 _DONE = Failure(ConnectionDone())
 _ABORTED = Failure(ConnectionAborted())
@@ -131,6 +132,8 @@ class Leg:
         if events & RARE:
             if events & PRI:
                 self._urgent()
+                # An urgent byte alone can be read only from now on.
+                events |= IN
             if events & HUNG_UP:
                 self._hungUp = True
                 if events & ERROR:
@@ -204,8 +207,9 @@ class Leg:
                     at = self
                     count = os.splice(self.fileno, self._pipe[1], CAPACITY, flags=MOVE)
                     if not count:
-                        self._end()
-                        return
+                        # The EOF, or an urgent byte and the EOF somewhere
+                        # behind it: a copy knows.
+                        break
                     self.moved += count
                     self._inPipe = count
                     at = peer

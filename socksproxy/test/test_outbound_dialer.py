@@ -24,7 +24,9 @@ from zope.interface.verify import verifyObject
 
 from socksproxy.errors import TTLExpired
 from socksproxy.outbound import dialer
-from socksproxy.outbound.dialer import Attempt, Dialer, interleaved
+from socksproxy.outbound.dialer import Attempt, Dialer, HubAttempt, interleaved
+from socksproxy.relay.hub import Hub
+from socksproxy.test.test_relay_hub import FakeReactor as ReactorOfAHub
 from socksproxy.wire.address import Address
 
 A, B, C, D = (Address.ip(f"192.0.2.{n}", 80) for n in range(1, 5))
@@ -679,6 +681,60 @@ class LoopbackAttemptTests(AttemptTestsMixin, SynchronousTestCase):
 
     if sys.platform != "linux":
         test_spuriousCall.skip = "how to keep a connection waiting"  # type: ignore[attr-defined]
+
+
+class HubAttemptTests(SynchronousTestCase):
+    """
+    One that a hub watches.
+    """
+
+    def test_faultAfterwards(self) -> None:
+        """
+        When who was given the connection fails, its socket stays as it is: it
+        has another owner by then.
+        """
+        reactor = ReactorOfAHub()
+        hub = Hub(reactor)
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+
+        def faulty(attempt: Attempt) -> None:
+            raise ZeroDivisionError("a fault")
+
+        address = Address.ip(*listening.getsockname())
+        attempt = HubAttempt(hub, reactor, address, faulty, self.fail)
+        self.assertIsNone(attempt.start())
+        self.addCleanup(attempt.socket.close)
+        select([], [attempt], [], 60)
+        hub.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(attempt.socket.getpeername(), listening.getsockname())
+        self.assertEqual(reactor.readers, [])
+
+    def test_reactorStops(self) -> None:
+        """
+        One that is under way when the reactor stops fails.
+        """
+        reactor = ReactorOfAHub()
+        hub = Hub(reactor)
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        failures: list[object] = []
+        attempt = HubAttempt(
+            hub,
+            reactor,
+            Address.ip(*listening.getsockname()),
+            self.fail,
+            lambda attempt, failure: failures.append(failure),
+        )
+        self.assertIsNone(attempt.start())
+        hub.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(attempt.socket.fileno(), -1)
+        [failure] = failures
+        self.assertIsInstance(failure, ConnectionAbortedError)
+
+    if Hub.of(reactor) is None:
+        skip = "there are no hubs here"
 
 
 class RealReactorTests(TestCase):

@@ -217,6 +217,26 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(len(sound.events), 1)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_faultOfOneThatLeft(self) -> None:
+        """
+        A fault of one that has handed its descriptor over is logged, and the
+        one that has it now keeps it.
+        """
+        hub, number, heir = self.hub, self.one.fileno(), Watcher()
+
+        class Faulty(Watcher):
+            def ready(self, events: int) -> None:
+                hub.leave(number)
+                hub.watch(number, heir)
+                raise ZeroDivisionError("a fault")
+
+        faulty = Faulty()
+        hub.watch(number, faulty)
+        hub.doRead()
+        hub.doRead()
+        self.assertEqual((faulty.lost, heir.lost, len(heir.events)), (0, 0, 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_soon(self) -> None:
         """
         Who wants another turn gets it in the reactor's next round, unless it
@@ -245,6 +265,22 @@ class HubTests(SynchronousTestCase):
         self.hub.soon(sound)
         self.reactor.advance(0)
         self.assertEqual((faulty.lost, sound.turns), (1, 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_faultOfOneThatIsOver(self) -> None:
+        """
+        One that is over when it fails is not told that it is.
+        """
+
+        class Faulty(Watcher):
+            def turnCame(self) -> None:
+                self.isOver = True
+                raise ZeroDivisionError("a fault")
+
+        faulty = Faulty()
+        self.hub.soon(faulty)
+        self.reactor.advance(0)
+        self.assertEqual(faulty.lost, 0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_reactorStops(self) -> None:
