@@ -97,9 +97,8 @@ class Leg:
         "_hungUp",
         "_inPipe",
         "_pipe",
-        "_recvInto",
         "_relay",
-        "_send",
+        "_socket",
         "ended",
         "fileno",
         "isOver",
@@ -113,8 +112,7 @@ class Leg:
     def __init__(self, relay: SpliceRelay, transport: Connection) -> None:
         sock = transport.socket
         self._relay = relay
-        self._recvInto = sock.recv_into
-        self._send = sock.send
+        self._socket = sock
         self.fileno = sock.fileno()
         self.transport = transport
         # Bytes that wait for the peer, in this order: those held, those in the
@@ -179,14 +177,14 @@ class Leg:
             while rounds:
                 rounds -= 1
                 at = self
-                count = self._recvInto(_scratch)
+                count = self._socket.recv_into(_scratch)
                 if not count:
                     self._end()
                     return
                 self.moved += count
                 at = peer
                 try:
-                    sent = peer._send(_view[:count])
+                    sent = peer._socket.send(_view[:count])
                 except BlockingIOError:
                     sent = 0
                 if sent < count:
@@ -230,7 +228,7 @@ class Leg:
         @raise BlockingIOError: the peer takes no more, and some is left.
         """
         while self._held:
-            self._held = self._held[peer._send(self._held) :]
+            self._held = self._held[peer._socket.send(self._held) :]
         while self._inPipe:
             assert self._pipe is not None
             # To the end or to EAGAIN: only then is an edge sure to come.
@@ -255,9 +253,7 @@ class Leg:
         """
         if not self._copyOnly:
             self._copyOnly = True
-            self.transport.socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_OOBINLINE, True
-            )
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
 
     def endWriting(self) -> None:
         """
@@ -265,7 +261,7 @@ class Leg:
 
         @raise OSError: this side is gone.
         """
-        self.transport.socket.shutdown(socket.SHUT_WR)
+        self._socket.shutdown(socket.SHUT_WR)
 
     def close(self, reason: Failure) -> None:
         """
@@ -281,7 +277,7 @@ class Leg:
         self._held = b""
         self.transport.connectionLost(reason)
         # Nothing is left that refers to itself: no work for the collector.
-        del self.peer, self._relay
+        del self.peer, self._relay, self._socket
 
     def _givePipe(self) -> None:
         assert self._pipe is not None
@@ -338,6 +334,8 @@ class SpliceRelay:
         early = target.takeEarly()
         if early:
             fromTarget.deliver(early)
+        # Nobody wants to know of its end but the relay, which makes it.
+        target.transport.protocol = _ASLEEP
 
     @property
     def bytesSent(self) -> int:

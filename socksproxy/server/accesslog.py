@@ -6,7 +6,7 @@ when that is over, one for a client that was refused.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -17,7 +17,7 @@ from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
 
-__all__ = ["AccessLog", "Logged", "addressText"]
+__all__ = ["AccessLog", "Entry", "addressText"]
 
 log = Logger()
 
@@ -31,10 +31,22 @@ beyond that in the window is one event, at its end.  An event costs ten times
 what a line costs.
 """
 
-Logged = tuple[str, dict[str, Any]]
+Fields = dict[str, Any]
 """
-A line, and the keys of its event.
+The keys of an event.
 """
+
+
+class Entry(NamedTuple):
+    """
+    What the lines of one session have in common.
+    """
+
+    client: str
+    user: str
+    command: str
+    target: str
+    address: str
 
 
 class AccessLog:
@@ -52,10 +64,10 @@ class AccessLog:
         self._clock = clock
         self._windowEnd = 0.0
         self._count = 0
-        self._waiting: list[Logged] = []
+        self._waiting: list[tuple[str, Fields]] = []
         self._call: IDelayedCall | None = None
 
-    def connected(self, client: str, request: Request, address: str) -> Logged:
+    def connected(self, client: str, request: Request, address: str) -> Entry:
         """
         A session starts to relay.
 
@@ -63,25 +75,38 @@ class AccessLog:
         @param address: what was dialled, likewise.
         @return: what L{finished} will want.
         """
-        line, fields = _requested(client, request)
-        line = f"{line} via {address}"
-        fields["address"] = address
-        self._write(line, fields)
-        return line, fields
+        user, command, target = _requested(request)
+        if address == target:
+            address = target  # One string is enough to keep.
+        self._write(
+            f"{client} {user} {command} {target} via {address}",
+            {
+                "client": client,
+                "user": user,
+                "command": command,
+                "target": target,
+                "address": address,
+            },
+        )
+        return Entry(client, user, command, target, address)
 
     def finished(
-        self, connected: Logged, relay: IWatched, seconds: float, reason: str
+        self, entry: Entry, relay: IWatched, seconds: float, reason: str
     ) -> None:
         """
         It is over.
         """
-        line, fields = connected
+        client, user, command, target, address = entry
         sent, received = relay.bytesSent, relay.bytesReceived
         self._write(
-            f"{line}: {reason}, {sent} bytes sent, {received} received "
-            f"in {seconds:.3f} s",
+            f"{client} {user} {command} {target} via {address}: {reason}, "
+            f"{sent} bytes sent, {received} received in {seconds:.3f} s",
             {
-                **fields,
+                "client": client,
+                "user": user,
+                "command": command,
+                "target": target,
+                "address": address,
                 "sent": sent,
                 "received": received,
                 "seconds": seconds,
@@ -106,13 +131,24 @@ class AccessLog:
         if not reason.isprintable():
             reason = printable(reason)
         if request is None or reply is None:
-            fields: dict[str, Any] = {"client": client, "reason": reason}
-            self._write(f"{client} refused: {reason}", fields)
+            self._write(
+                f"{client} refused: {reason}", {"client": client, "reason": reason}
+            )
         else:
-            line, fields = _requested(client, request)
-            fields["reason"] = reason
-            fields["reply"] = int(reply)
-            self._write(f"{line} refused: {reason} (reply {reply:02x})", fields)
+            user, command, target = _requested(request)
+            code = int(reply)
+            self._write(
+                f"{client} {user} {command} {target} refused: {reason} "
+                f"(reply {code:02x})",
+                {
+                    "client": client,
+                    "user": user,
+                    "command": command,
+                    "target": target,
+                    "reason": reason,
+                    "reply": code,
+                },
+            )
 
     def close(self) -> None:
         """
@@ -122,7 +158,7 @@ class AccessLog:
             self._call.cancel()
             self._flush()
 
-    def _write(self, line: str, fields: dict[str, Any]) -> None:
+    def _write(self, line: str, fields: Fields) -> None:
         if self._waiting:
             self._waiting.append((line, fields))
             return
@@ -151,16 +187,15 @@ class AccessLog:
             )
 
 
-def _requested(client: str, request: Request) -> Logged:
-    user = printable(request.identity.name) or "-"
-    command = _COMMANDS.get(request.command) or f"{request.command:#04x}"
-    target = str(request.destination)
-    return f"{client} {user} {command} {target}", {
-        "client": client,
-        "user": user,
-        "command": command,
-        "target": target,
-    }
+def _requested(request: Request) -> tuple[str, str, str]:
+    """
+    User, command and target.
+    """
+    return (
+        printable(request.identity.name) or "-",
+        _COMMANDS.get(request.command) or f"{request.command:#04x}",
+        str(request.destination),
+    )
 
 
 def addressText(address: IAddress) -> str:

@@ -165,7 +165,7 @@ class SOCKS5Factory(Factory):
         """
         session.startedAt = self._clock.seconds()
         assert session.request is not None
-        session.logged = self._accessLog.connected(
+        session.entry = self._accessLog.connected(
             addressText(session.peer), session.request, addressText(address)
         )
 
@@ -174,7 +174,7 @@ class SOCKS5Factory(Factory):
         The relay is over.
         """
         seconds = self._clock.seconds() - session.startedAt
-        self._accessLog.finished(session.logged, relay, seconds, reason)
+        self._accessLog.finished(session.entry, relay, seconds, reason)
 
     def sessionRefused(
         self, session: Session, reason: str, reply: ReplyCode | None

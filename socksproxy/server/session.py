@@ -39,7 +39,7 @@ from socksproxy.interfaces import (
 from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
 from socksproxy.relay.splice import SpliceRelay
-from socksproxy.server.accesslog import Logged
+from socksproxy.server.accesslog import Entry
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -107,7 +107,7 @@ class Session(Protocol):
 
     @ivar request: what the client wants, once that is known.
     @ivar isConnected: whether it has, or had, a connection to its target.
-    @ivar logged: what was logged when it was connected.
+    @ivar entry: what was logged when it was connected.
     @ivar startedAt: when that was, in seconds of the factory's clock.
     """
 
@@ -115,7 +115,7 @@ class Session(Protocol):
     peer: IAddress
     isConnected = False
     request: Request | None = None
-    logged: Logged
+    entry: Entry
     startedAt: float
 
     _dialect: IDialect | None = None
@@ -452,6 +452,9 @@ class Session(Protocol):
         )
         self._state = _State.RELAYING
         self.isConnected = True
+        # There can be very many of these, with nothing to do.
+        self._dialect = None
+        del self._received
         self._factory.sessionConnected(self, target.transport.getPeer())
         self._relay.start()
 

@@ -702,7 +702,9 @@ class HubAttemptTests(SynchronousTestCase):
             raise ZeroDivisionError("a fault")
 
         address = Address.ip(*listening.getsockname())
-        attempt = HubAttempt(hub, reactor, address, faulty, self.fail)
+        attempt = HubAttempt(
+            hub, address, faulty, lambda attempt, failure: self.fail(str(failure))
+        )
         self.assertIsNone(attempt.start())
         self.addCleanup(attempt.socket.close)
         select([], [attempt], [], 60)
@@ -722,7 +724,6 @@ class HubAttemptTests(SynchronousTestCase):
         failures: list[object] = []
         attempt = HubAttempt(
             hub,
-            reactor,
             Address.ip(*listening.getsockname()),
             self.fail,
             lambda attempt, failure: failures.append(failure),
