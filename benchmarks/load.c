@@ -1,8 +1,8 @@
 /*
  * Load for a SOCKS5 proxy on 127.0.0.1, and the target behind it.
  *
- *   load open PORT SESSIONS COUNT   connect, CONNECT, echo of one byte, close:
- *                                   COUNT times, SESSIONS at a time
+ *   load open PORT SESSIONS COUNT   connect, CONNECT, echo of one byte, end: COUNT
+ *                                   times, SESSIONS at a time
  *   load ping PORT SESSIONS COUNT   COUNT messages of 64 bytes, each sent when the
  *                                   echo of the one before has come
  *   load down PORT SESSIONS BYTES   BYTES from the target over each session
@@ -17,6 +17,10 @@
  * 'e' (echo), 's' (send) or 'k' (keep), and a count of bytes.  Every stream, either
  * way, is a pattern in which each byte depends on its position, and is compared
  * with it on arrival.
+ *
+ * Sessions that come in numbers are ended by the target: so it is the target's port
+ * that stays in TIME_WAIT, and not one of those that the proxy connects from, which
+ * would run short.
  *
  * The output is one line of JSON; the first fault is told on the standard error.
  */
@@ -36,6 +40,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,7 +56,8 @@ enum {
 };
 
 static unsigned char pattern[PERIOD + BLOCK], buffer[BLOCK];
-static int poller;
+static int poller, targetPort;
+static pid_t target;
 
 static void die(const char *what) {
     perror(what);
@@ -135,7 +141,8 @@ static bool echo(struct peer *peer) {
     ssize_t count = receive(peer->fd, buffer, BLOCK);
     if (count <= 0)
         return count == 0;
-    return send(peer->fd, buffer, count, MSG_NOSIGNAL) == count;
+    peer->moved += count;
+    return send(peer->fd, buffer, count, MSG_NOSIGNAL) == count && peer->moved != peer->end;
 }
 
 static bool keep(struct peer *peer) {
@@ -212,7 +219,7 @@ static void runTarget(int listeners[2]) {
  * Listen on 127.0.0.1 and, for those who take "localhost" for it, on the same port
  * of ::1 where there is one.
  */
-static int startTarget(void) {
+static void startTarget(void) {
     struct sockaddr_in address = loopback(1, 0);
     struct sockaddr_in6 address6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
     socklen_t size = sizeof address;
@@ -225,13 +232,16 @@ static int startTarget(void) {
     listeners[1] = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (bind(listeners[1], (void *)&address6, sizeof address6) || listen(listeners[1], 4096))
         listeners[1] = dup(listeners[0]);
-    if (fork() == 0) {
+    targetPort = ntohs(address.sin_port);
+    target = fork();
+    if (target < 0)
+        die("fork");
+    if (target == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         runTarget(listeners);
     }
     close(listeners[0]);
     close(listeners[1]);
-    return ntohs(address.sin_port);
 }
 
 /* ---- The sessions. ---- */
@@ -248,7 +258,7 @@ struct session {
 };
 
 static const char *verb, *host = "127.0.0.1", *user, *password;
-static int proxyPort, targetPort;
+static int proxyPort;
 static uint64_t amount;     /* messages or bytes */
 static uint64_t asked;      /* messages sent */
 static uint64_t started, pending, done, failed, bytes;
@@ -329,11 +339,17 @@ static void sendRequest(struct session *session) {
     say(session, request, size);
 }
 
+/* Where the stream ends; others than these the target does not end. */
+static uint64_t streamEnd(void) {
+    return is("open") ? 1 : is("down") || is("up") ? amount : UINT64_MAX;
+}
+
 /* The first bytes of a session that is open now: what the target shall do. */
 static void opened(struct session *session) {
     unsigned char first[HEADER + MESSAGE] = {is("down") ? 's' : is("up") ? 'k' : 'e'};
     size_t size = HEADER + (is("ping") ? MESSAGE : is("open") || is("hold") ? 1 : 0);
-    memcpy(first + 1, &amount, sizeof amount);
+    uint64_t end = streamEnd();
+    memcpy(first + 1, &end, sizeof end);
     memcpy(first + HEADER, pattern, MESSAGE);
     session->stage = OPEN;
     if (is("ping")) {
@@ -397,9 +413,7 @@ static void over(struct session *session) {
 
 /* Bytes have come, and they are right. */
 static void received(struct session *session) {
-    if (is("open")) {
-        over(session);
-    } else if (is("hold")) {
+    if (is("hold")) {
         session->stage = HELD;
         pending--;
         done++;
@@ -428,7 +442,7 @@ static void listenTo(struct session *session) {
         bytes += amount;
         over(session);
     } else if (count < 0) {
-        if (is("down") && session->moved == amount)
+        if (session->moved == streamEnd())
             over(session);
         else
             fail(session, "ended after %" PRIu64 " bytes", session->moved);
@@ -453,7 +467,10 @@ static void step(struct session *session, uint32_t events) {
             upload(session);
         break;
     case HELD:
-        fail(session, "a session that was held did not stay");
+        if (target)
+            fail(session, "a session that was held did not stay");
+        else
+            finish(session);
         break;
     default:
         handshake(session);
@@ -494,7 +511,7 @@ int main(int argc, char **argv) {
     if (is("open"))
         total = amount;
     makePattern();
-    targetPort = startTarget();
+    startTarget();
     poller = epoll_create1(0);
     struct session *sessions = calloc(total, sizeof *sessions);
     samples = calloc(total + (is("open") || is("ping") ? amount : 0), sizeof *samples);
@@ -515,6 +532,11 @@ int main(int argc, char **argv) {
         while (read(STDIN_FILENO, buffer, BLOCK) > 0)
             ;
         while (turn(0))
+            ;
+        kill(target, SIGKILL);
+        waitpid(target, NULL, 0);
+        target = 0;
+        while (turn(500))
             ;
     }
     qsort(samples, is("hold") ? 0 : done, sizeof *samples, ascending);
