@@ -7,7 +7,7 @@ A proxy of any other name is given as NAME=COMMAND. A shell runs COMMAND, in whi
 {port} becomes the port to listen on, at 127.0.0.1 and without a login; with
 --login NAME=COMMAND the same proxy is measured with one, {user} and {password}.
 
-    compare.py ours microsocks 'two workers={twistd} socks5 --port {port} --workers 2'
+    compare.py ours microsocks 'poll=exec {twistd} --reactor=poll socks5 --port {port}'
 
 What the rows mean is told in README.rst beside this file. The exit status is 1
 when something failed.
@@ -108,7 +108,7 @@ class Bench:
         with ExitStack() as stack:
             started = {p: stack.enter_context(running(p.command)) for p in proxies}
             for proxy, process in started.items():
-                self._add(proxy, ("start", "s"), process.startSeconds)
+                self._add(proxy, ("start", "ms"), process.startSeconds * 1000)
                 crowded = self._crowd(proxy, process)
                 alone = self._load(proxy, process, "session")
                 if crowded and alone:

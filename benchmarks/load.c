@@ -233,11 +233,14 @@ static void startTarget(void) {
     if (bind(listeners[1], (void *)&address6, sizeof address6) || listen(listeners[1], 4096))
         listeners[1] = dup(listeners[0]);
     targetPort = ntohs(address.sin_port);
+    pid_t parent = getpid();
     target = fork();
     if (target < 0)
         die("fork");
     if (target == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            exit(0);        /* it is over already */
         runTarget(listeners);
     }
     close(listeners[0]);

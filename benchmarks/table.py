@@ -5,6 +5,7 @@ The table of what was measured.
 from __future__ import annotations
 
 import statistics
+import textwrap
 
 __all__ = ["FAILED", "ROWS", "Row", "Table"]
 
@@ -24,7 +25,7 @@ The unit of what went wrong.
 """
 
 ROWS: list[Row] = [
-    ("start", "s"),
+    ("start", "ms"),
     ("idle", "KiB"),
     ("idle", "descriptors"),
     ("session", "us cpu"),
@@ -88,7 +89,9 @@ class Table:
         The table.
         """
         first, *others = self._names
-        cells = [["", "", *self._names, *(f"{first} / {other}" for other in others)]]
+        cells = [
+            ["row", "unit", *self._names, *(f"{first} / {other}" for other in others)]
+        ]
         for row in ROWS + self._failed:
             line = list(row)
             for name in self._names:
@@ -98,10 +101,6 @@ class Table:
                 ratio = self._ratio(row, other) if row[1] != FAILED else None
                 line.append("" if ratio is None else f"{ratio:.2f}")
             cells.append(line)
-        if rst:
-            # An empty first cell would be taken for the line before going on.
-            cells[0][0] = "row"
-            cells = [[cell or "\\" for cell in line] for line in cells]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         text = [
             "  ".join(
@@ -128,5 +127,5 @@ class Table:
                 if ratio and (1 / ratio if row[1] in RATES else ratio) > 1.05:
                     rows.append(f"{' '.join(row)} ({ratio:.2f})")
             said = ", ".join(rows) or "nothing"
-            found.append(f"{first} is behind {other} in: {said}.")
+            found += textwrap.wrap(f"{first} is behind {other} in: {said}.", 88)
         return found

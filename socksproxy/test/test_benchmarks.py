@@ -18,6 +18,7 @@ class Liar(socketserver.StreamRequestHandler):
         for expected, answer in (3, "0500"), (10, "05000001" + "00" * 6), (9, "78"):
             self.rfile.read(expected)
             self.wfile.write(bytes.fromhex(answer))
+        self.rfile.read()
 
 class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
@@ -30,7 +31,7 @@ A proxy that connects to nothing, and makes up what it sends.
 """
 
 _ROWS = """
-start s
+start ms
 idle KiB
 idle descriptors
 session us cpu
