@@ -43,7 +43,7 @@ however slow a machine.
 
 _T = TypeVar("_T", bound=Callable[..., object])
 
-_PACKAGES = {"nc": "netcat-openbsd", "ip": "iproute2"}
+_PACKAGES = {"nc": "netcat-openbsd", "ip": "iproute2", "cc": "gcc libc6-dev"}
 """
 The Debian package of a program, where it has another name.
 """
