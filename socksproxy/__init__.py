@@ -18,6 +18,8 @@ from socksproxy.interfaces import (
 )
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.endpoint import EndpointConnector
+from socksproxy.outbound.resolver import IResolver, Resolver
+from socksproxy.outbound.system import SystemSource
 from socksproxy.relay.relay import ProtocolRelay
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
@@ -32,6 +34,7 @@ __all__ = [
     "IConnector",
     "INegotiation",
     "IProxyUser",
+    "IResolver",
     "ISession",
     "Identity",
     "Limits",
@@ -40,8 +43,10 @@ __all__ = [
     "PermitAll",
     "ProtocolRelay",
     "Request",
+    "Resolver",
     "SOCKS5Factory",
     "SOCKS5Service",
+    "SystemSource",
     "__version__",
 ]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
@@ -21,8 +22,19 @@ from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
+from socksproxy.outbound.direct import DirectConnector
+from socksproxy.outbound.files import nameServer
+from socksproxy.outbound.resolver import (
+    CACHE,
+    NEGATIVE_CACHE,
+    IAddressSource,
+    Resolver,
+)
+from socksproxy.outbound.system import THREADS, SystemSource
+from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
+from socksproxy.wire.address import Address
 
 __all__ = ["Options", "makeService"]
 
@@ -30,6 +42,12 @@ log = Logger()
 
 DEFAULT_PORT = 1080
 DEFAULT_INTERFACE = "127.0.0.1"
+
+BACKLOG = 1024
+"""
+Clients that may wait to be accepted.  One too many for the kernel to keep
+tries again after a second.
+"""
 
 
 def _portNumber(text: str) -> int:
@@ -61,6 +79,42 @@ def _count(text: str) -> int:
     if text.isascii() and text.isdigit():
         return int(text)
     raise ValueError(f"{text!r} is not a number, 0 or more")
+
+
+def _threads(text: str) -> int:
+    """
+    How many threads.
+    """
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text)
+    raise ValueError(f"{text!r} is not a number, 1 or more")
+
+
+def _resolver(text: str) -> tuple[Address, ...] | None:
+    """
+    The name servers to ask, none for those of the system's; L{None}: the
+    system is asked.
+    """
+    kind, given, servers = text.partition(":")
+    if kind == "dns" and (servers or not given):
+        return tuple(map(_nameServer, servers.split(","))) if servers else ()
+    if text == "system":
+        return None
+    raise ValueError(f"{text!r} is not system, dns or dns:SERVER[:PORT],...")
+
+
+def _nameServer(text: str) -> Address:
+    found = re.fullmatch(r"(?:\[(.+)\]|([^:]+))(?::(.+))?", text)
+    try:
+        if found is None or found[3] == "0":
+            raise ValueError
+        port = _portNumber(found[3] or "53")
+        return nameServer(found[1] or found[2], port)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not the IP address of a name server, as in 192.0.2.1, "
+            "192.0.2.1:5353 or [2001:db8::1]:53"
+        ) from None
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -134,6 +188,37 @@ class Options(usage.Options, AuthOptionMixin):
             Limits().maxConnections,
             "Clients served at a time, more have to wait; 0 is no limit.",
             _count,
+        ],
+        [
+            "resolver",
+            None,
+            None,
+            "How names are looked up: system, dns for the servers of resolv.conf, or "
+            "dns:SERVER[:PORT][,SERVER[:PORT]...], IPv6 servers in brackets "
+            "[default: system].",
+            _resolver,
+        ],
+        [
+            "resolver-threads",
+            None,
+            THREADS,
+            "Names that the system looks up at a time; more have to wait.",
+            _threads,
+        ],
+        [
+            "resolver-cache",
+            None,
+            CACHE,
+            "Seconds for which addresses are remembered, or less where DNS says so; "
+            "0 is not at all.",
+            _seconds,
+        ],
+        [
+            "resolver-negative-cache",
+            None,
+            NEGATIVE_CACHE,
+            "The same for names that have no address.",
+            _seconds,
         ],
         [
             "grace",
@@ -220,7 +305,9 @@ class Options(usage.Options, AuthOptionMixin):
             interface = DEFAULT_INTERFACE if interface is None else interface
             scheme = "tcp6" if ":" in interface else "tcp"
             found.insert(
-                0, f"{scheme}:{port}:interface={quoteStringArgument(interface)}"
+                0,
+                f"{scheme}:{port}:interface={quoteStringArgument(interface)}"
+                f":backlog={BACKLOG}",
             )
         return found
 
@@ -274,6 +361,9 @@ def makeService(options: Options) -> IService:
     factory = SOCKS5Factory(
         reactor,
         authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
+        connector=DirectConnector(
+            reactor, _resolverFor(reactor, options), hub=Hub.of(reactor)
+        ),
         limits=Limits(
             handshakeTimeout=options["handshake-timeout"],
             connectTimeout=options["connect-timeout"],
@@ -287,6 +377,21 @@ def makeService(options: Options) -> IService:
         endpoints,
         grace=options["grace"],
         isOpen=bool(checkers) or bool(options["open-proxy"]),
+    )
+
+
+def _resolverFor(reactor: Any, options: Options) -> Resolver:
+    source: IAddressSource
+    servers = options["resolver"]
+    if servers is None:
+        source = SystemSource(reactor, options["resolver-threads"])
+    else:
+        # What few want is loaded for them alone.
+        from socksproxy.outbound.dns import DNSSource
+
+        source = DNSSource(reactor, servers)
+    return Resolver(
+        reactor, source, options["resolver-cache"], options["resolver-negative-cache"]
     )
 
 

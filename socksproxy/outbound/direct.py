@@ -18,7 +18,8 @@ from zope.interface import implementer
 from socksproxy.errors import NotAllowed
 from socksproxy.interfaces import IConnector, ISession, Request
 from socksproxy.outbound.dialer import Attempt, Dialer
-from socksproxy.outbound.resolver import IResolver, SystemResolver
+from socksproxy.outbound.resolver import IResolver, Resolver
+from socksproxy.outbound.system import SystemSource
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
@@ -43,11 +44,13 @@ class DirectConnector:
             <twisted.internet.interfaces.IReactorFDSet>}, L{IReactorTime
             <twisted.internet.interfaces.IReactorTime>} and, for the resolver,
             L{IReactorThreads <twisted.internet.interfaces.IReactorThreads>}.
-        @param resolver: L{SystemResolver} unless given.
+        @param resolver: the system's unless given.
         @param hub: for the L{Dialer}.
         """
         self._reactor = reactor
-        self._resolver = SystemResolver(reactor) if resolver is None else resolver
+        if resolver is None:
+            resolver = Resolver(reactor, SystemSource(reactor))
+        self._resolver = resolver
         self._dialer = Dialer(reactor, hub=hub) if dialer is None else dialer
 
     def connect(

@@ -52,22 +52,26 @@ class OptionsTests(SynchronousTestCase):
         """
         Port 1080 of the IPv4 loopback is what it listens on unless told.
         """
-        self.assertEqual(parsed().descriptions(), ["tcp:1080:interface=127.0.0.1"])
+        self.assertEqual(
+            parsed().descriptions(),
+            ["tcp:1080:interface=127.0.0.1:backlog=1024"],
+        )
 
     def test_portAndInterface(self) -> None:
         """
         Either can be given alone.
         """
         self.assertEqual(
-            parsed("--port", "1").descriptions(), ["tcp:1:interface=127.0.0.1"]
+            parsed("--port", "1").descriptions(),
+            ["tcp:1:interface=127.0.0.1:backlog=1024"],
         )
         self.assertEqual(
             parsed("--interface", "127.0.0.2").descriptions(),
-            ["tcp:1080:interface=127.0.0.2"],
+            ["tcp:1080:interface=127.0.0.2:backlog=1024"],
         )
         self.assertEqual(
             parsed("-p", "65535", "-i", "0.0.0.0").descriptions(),
-            ["tcp:65535:interface=0.0.0.0"],
+            ["tcp:65535:interface=0.0.0.0:backlog=1024"],
         )
 
     def test_IPv6Interface(self) -> None:
@@ -76,7 +80,7 @@ class OptionsTests(SynchronousTestCase):
         """
         self.assertEqual(
             parsed("--interface", "::1").descriptions(),
-            ["tcp6:1080:interface=\\:\\:1"],
+            ["tcp6:1080:interface=\\:\\:1:backlog=1024"],
         )
 
     def test_listenInstead(self) -> None:
@@ -94,7 +98,7 @@ class OptionsTests(SynchronousTestCase):
         """
         self.assertEqual(
             parsed("--listen", "unix:a", "--port", "1081").descriptions(),
-            ["tcp:1081:interface=127.0.0.1", "unix:a"],
+            ["tcp:1081:interface=127.0.0.1:backlog=1024", "unix:a"],
         )
 
     def test_defaults(self) -> None:
