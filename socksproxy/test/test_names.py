@@ -82,6 +82,29 @@ class ManyNamesTests(ProcessTestCase):
             except TimeoutError:
                 continue
 
+    def test_leaving(self) -> None:
+        """
+        A name that everybody has left is not asked for any longer, and one
+        that nobody answers for does not keep the proxy from ending.
+        """
+        server = NameServer()
+        self.addCleanup(server.close)
+        proxy = self.startProxy(
+            *("--port", "0", "--resolver", f"dns:{server.address}", "--grace", "0")
+        )
+        before = proxy.descriptors
+        for name in (b"a", b"b"):
+            client = self.client(proxy.greeted())
+            client.socket.sendall(b"\x05\x01\x00\x03\x01" + name + b"\x00\x50")
+            while server.question().name != name:
+                pass
+            if name == b"a":
+                self.assertEqual(proxy.descriptors, before + 2)
+                client.reset()
+                self.until(lambda: proxy.descriptors == before, "one stays open")
+        self.assertStops(proxy)
+        self.assertQuiet(proxy)
+
 
 class DnsmasqTests(ProcessTestCase):
     """
