@@ -18,7 +18,9 @@ from socksproxy.interfaces import (
 )
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.endpoint import EndpointConnector
-from socksproxy.outbound.source import Source
+from socksproxy.outbound.localend import LocalEnd
+from socksproxy.outbound.resolver import IResolver, Resolver
+from socksproxy.outbound.system import SystemSource
 from socksproxy.relay.relay import ProtocolRelay
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
@@ -33,17 +35,20 @@ __all__ = [
     "IConnector",
     "INegotiation",
     "IProxyUser",
+    "IResolver",
     "ISession",
     "Identity",
     "Limits",
+    "LocalEnd",
     "NoAuthentication",
     "PasswordAuthenticator",
     "PermitAll",
     "ProtocolRelay",
     "Request",
+    "Resolver",
     "SOCKS5Factory",
     "SOCKS5Service",
-    "Source",
+    "SystemSource",
     "__version__",
 ]
 

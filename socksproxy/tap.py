@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,10 +24,19 @@ from twisted.python import usage
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.outbound.direct import DirectConnector
-from socksproxy.outbound.source import ANY_SOURCE, Source
+from socksproxy.outbound.files import nameServer
+from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
+from socksproxy.outbound.resolver import (
+    CACHE,
+    NEGATIVE_CACHE,
+    IAddressSource,
+    Resolver,
+)
+from socksproxy.outbound.system import THREADS, SystemSource
 from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
+from socksproxy.wire.address import Address
 
 __all__ = ["Options", "makeService"]
 
@@ -34,6 +44,12 @@ log = Logger()
 
 DEFAULT_PORT = 1080
 DEFAULT_INTERFACE = "127.0.0.1"
+
+BACKLOG = 1024
+"""
+Clients that may wait to be accepted.  One too many for the kernel to keep
+tries again after a second.
+"""
 
 
 def _portNumber(text: str) -> int:
@@ -65,6 +81,42 @@ def _count(text: str) -> int:
     if text.isascii() and text.isdigit():
         return int(text)
     raise ValueError(f"{text!r} is not a number, 0 or more")
+
+
+def _threads(text: str) -> int:
+    """
+    How many threads.
+    """
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text)
+    raise ValueError(f"{text!r} is not a number, 1 or more")
+
+
+def _resolver(text: str) -> tuple[Address, ...] | None:
+    """
+    The name servers to ask, none for those of the system's; L{None}: the
+    system is asked.
+    """
+    kind, given, servers = text.partition(":")
+    if kind == "dns" and (servers or not given):
+        return tuple(map(_nameServer, servers.split(","))) if servers else ()
+    if text == "system":
+        return None
+    raise ValueError(f"{text!r} is not system, dns or dns:SERVER[:PORT],...")
+
+
+def _nameServer(text: str) -> Address:
+    found = re.fullmatch(r"(?:\[(.+)\]|([^:]+))(?::(.+))?", text)
+    try:
+        if found is None or found[3] == "0":
+            raise ValueError
+        port = _portNumber(found[3] or "53")
+        return nameServer(found[1] or found[2], port)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not the IP address of a name server, as in 192.0.2.1, "
+            "192.0.2.1:5353 or [2001:db8::1]:53"
+        ) from None
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -147,6 +199,37 @@ class Options(usage.Options, AuthOptionMixin):
             "routes say (Linux).",
         ],
         [
+            "resolver",
+            None,
+            None,
+            "How names are looked up: system, dns for the servers of resolv.conf, or "
+            "dns:SERVER[:PORT][,SERVER[:PORT]...], IPv6 servers in brackets "
+            "[default: system].",
+            _resolver,
+        ],
+        [
+            "resolver-threads",
+            None,
+            THREADS,
+            "Names that the system looks up at a time; more have to wait.",
+            _threads,
+        ],
+        [
+            "resolver-cache",
+            None,
+            CACHE,
+            "Seconds for which addresses are remembered, or less where DNS says so; "
+            "0 is not at all.",
+            _seconds,
+        ],
+        [
+            "resolver-negative-cache",
+            None,
+            NEGATIVE_CACHE,
+            "The same for names that have no address.",
+            _seconds,
+        ],
+        [
             "grace",
             None,
             5.0,
@@ -158,7 +241,7 @@ class Options(usage.Options, AuthOptionMixin):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
-        self["source"] = ANY_SOURCE
+        self["local-end"] = ANY_LOCAL_END
 
     def opt_listen(self, description: str) -> None:
         """
@@ -177,18 +260,18 @@ class Options(usage.Options, AuthOptionMixin):
         given twice: one for IPv4 and one for IPv6; with one alone nothing goes
         out by the other.
         """
-        source: Source = self["source"]
+        localEnd: LocalEnd = self["local-end"]
         try:
             family = f"ipv{ipaddress.ip_address(address).version}"
         except ValueError:
             raise usage.UsageError(
                 f"--bind-address {address}: this is not an IP address"
             ) from None
-        if getattr(source, family) is not None:
+        if getattr(localEnd, family) is not None:
             raise usage.UsageError(
                 f"--bind-address {address}: there is one of its family already"
             )
-        self["source"] = replace(source, **{family: address})
+        self["local-end"] = replace(localEnd, **{family: address})
 
     def opt_version(self) -> NoReturn:
         """
@@ -208,7 +291,9 @@ class Options(usage.Options, AuthOptionMixin):
 
     def postOptions(self) -> None:
         if self["bind-interface"] is not None:
-            self["source"] = replace(self["source"], interface=self["bind-interface"])
+            self["local-end"] = replace(
+                self["local-end"], interface=self["bind-interface"]
+            )
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -255,7 +340,9 @@ class Options(usage.Options, AuthOptionMixin):
             interface = DEFAULT_INTERFACE if interface is None else interface
             scheme = "tcp6" if ":" in interface else "tcp"
             found.insert(
-                0, f"{scheme}:{port}:interface={quoteStringArgument(interface)}"
+                0,
+                f"{scheme}:{port}:interface={quoteStringArgument(interface)}"
+                f":backlog={BACKLOG}",
             )
         return found
 
@@ -265,22 +352,24 @@ class _CommandLineService(SOCKS5Service):
     What a person has started: it says what it does, and why it cannot.
     """
 
-    def __init__(self, *args: Any, isOpen: bool, source: Source, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, isOpen: bool, localEnd: LocalEnd, **kwargs: Any
+    ) -> None:
         """
         @param isOpen: whether everybody may use it from everywhere.
-        @param source: where connections to targets come from.
+        @param localEnd: where connections to targets come from.
         """
         super().__init__(*args, **kwargs)
         self._isOpen = isOpen
-        self._source = source
+        self._localEnd = localEnd
 
     def privilegedStartService(self) -> None:
         _raiseDescriptorLimit()
         try:
-            self._source.check()
+            self._localEnd.check()
         except OSError as wrong:
             raise _cannotStart(
-                f"cannot connect from {self._source}: {wrong.strerror}"
+                f"cannot connect from {self._localEnd}: {wrong.strerror}"
             ) from None
         try:
             super().privilegedStartService()
@@ -318,7 +407,10 @@ def makeService(options: Options) -> IService:
         reactor,
         authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
         connector=DirectConnector(
-            reactor, hub=Hub.of(reactor), source=options["source"]
+            reactor,
+            _resolverFor(reactor, options),
+            hub=Hub.of(reactor),
+            localEnd=options["local-end"],
         ),
         limits=Limits(
             handshakeTimeout=options["handshake-timeout"],
@@ -333,7 +425,22 @@ def makeService(options: Options) -> IService:
         endpoints,
         grace=options["grace"],
         isOpen=bool(checkers) or bool(options["open-proxy"]),
-        source=options["source"],
+        localEnd=options["local-end"],
+    )
+
+
+def _resolverFor(reactor: Any, options: Options) -> Resolver:
+    source: IAddressSource
+    servers = options["resolver"]
+    if servers is None:
+        source = SystemSource(reactor, options["resolver-threads"])
+    else:
+        # What few want is loaded for them alone.
+        from socksproxy.outbound.dns import DNSSource
+
+        source = DNSSource(reactor, servers)
+    return Resolver(
+        reactor, source, options["resolver-cache"], options["resolver-negative-cache"]
     )
 
 

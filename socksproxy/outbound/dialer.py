@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.errors import TTLExpired, mostTelling
-from socksproxy.outbound.source import ANY_SOURCE, Source
+from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
@@ -54,7 +54,7 @@ class Dialer:
         stagger: float = STAGGER,
         attempt: Callable[..., Attempt] | None = None,
         hub: Any = None,
-        source: Source = ANY_SOURCE,
+        localEnd: LocalEnd = ANY_LOCAL_END,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -63,11 +63,11 @@ class Dialer:
         @param attempt: what is used instead of L{Attempt}.
         @param hub: watches the attempts at less cost than the reactor: a
             L{Hub <socksproxy.relay.hub.Hub>}.
-        @param source: the local end of what is dialled.
+        @param localEnd: that of what is dialled.
         """
         self._reactor = reactor
         self._stagger = stagger
-        self._source = source
+        self._localEnd = localEnd
         self._watcher = reactor if hub is None else hub
         self._attempt = attempt or (Attempt if hub is None else HubAttempt)
 
@@ -113,7 +113,7 @@ class Dialer:
         succeeded: Callable[[Attempt], object],
         failed: Callable[[Attempt, Exception], object],
     ) -> Attempt:
-        return self._attempt(self._watcher, address, succeeded, failed, self._source)
+        return self._attempt(self._watcher, address, succeeded, failed, self._localEnd)
 
 
 class _Race:
@@ -211,13 +211,13 @@ class Attempt:
         address: Address,
         succeeded: Callable[[Attempt], object],
         failed: Callable[[Attempt, Exception], object],
-        source: Source = ANY_SOURCE,
+        localEnd: LocalEnd = ANY_LOCAL_END,
     ) -> None:
         """
         @param watcher: tells when the socket is connected: a reactor.
         """
         self._watcher = watcher
-        self._source = source
+        self._localEnd = localEnd
         self.address = address
         self._succeeded = succeeded
         self._failed = failed
@@ -239,8 +239,8 @@ class Attempt:
         try:
             if _KIND == socket.SOCK_STREAM:
                 connecting.setblocking(False)
-            if self._source is not ANY_SOURCE:
-                self._source.bind(connecting)
+            if self._localEnd is not ANY_LOCAL_END:
+                self._localEnd.bind(connecting)
             if isIPv6:
                 _reportICMPv6(connecting, True)
             code = connecting.connect_ex((address.host, address.port))

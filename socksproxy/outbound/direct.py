@@ -18,8 +18,9 @@ from zope.interface import implementer
 from socksproxy.errors import NotAllowed
 from socksproxy.interfaces import IConnector, ISession, Request
 from socksproxy.outbound.dialer import Attempt, Dialer
-from socksproxy.outbound.resolver import IResolver, SystemResolver
-from socksproxy.outbound.source import ANY_SOURCE, Source
+from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
+from socksproxy.outbound.resolver import IResolver, Resolver
+from socksproxy.outbound.system import SystemSource
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
@@ -38,19 +39,21 @@ class DirectConnector:
         resolver: IResolver | None = None,
         dialer: Dialer | None = None,
         hub: Any = None,
-        source: Source = ANY_SOURCE,
+        localEnd: LocalEnd = ANY_LOCAL_END,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
             <twisted.internet.interfaces.IReactorFDSet>}, L{IReactorTime
             <twisted.internet.interfaces.IReactorTime>} and, for the resolver,
             L{IReactorThreads <twisted.internet.interfaces.IReactorThreads>}.
-        @param resolver: L{SystemResolver} unless given.
-        @param hub: for the L{Dialer}, as is C{source}.
+        @param resolver: the system's unless given.
+        @param hub: for the L{Dialer}, as is C{localEnd}.
         """
         self._reactor = reactor
-        self._resolver = SystemResolver(reactor) if resolver is None else resolver
-        self._dialer = dialer or Dialer(reactor, hub=hub, source=source)
+        if resolver is None:
+            resolver = Resolver(reactor, SystemSource(reactor))
+        self._resolver = resolver
+        self._dialer = dialer or Dialer(reactor, hub=hub, localEnd=localEnd)
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory

@@ -26,7 +26,8 @@ from socksproxy.errors import HostUnreachable, NotAllowed
 from socksproxy.interfaces import IAccessPolicy, IConnector, ISession, Request
 from socksproxy.outbound.dialer import Attempt, Dialer
 from socksproxy.outbound.direct import DirectConnector
-from socksproxy.outbound.resolver import IResolver, SystemResolver
+from socksproxy.outbound.resolver import IResolver, Resolver
+from socksproxy.outbound.system import SystemSource
 from socksproxy.testing import FakeSession
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command
@@ -406,11 +407,11 @@ class RealReactorTests(TestCase):
         self.addCleanup(listening.stopListening)
         port = listening.getHost().port
 
-        def getaddrinfo(host: str, port: int, **kwargs: int) -> list[Any]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        def getaddrinfo(host: str, port: None, **kwargs: int) -> list[Any]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
         connector = DirectConnector(
-            reactor, SystemResolver(reactor, getaddrinfo=getaddrinfo)
+            reactor, Resolver(reactor, SystemSource(reactor, getaddrinfo=getaddrinfo))
         )
         for destination in (
             Address.ip("127.0.0.1", port),

@@ -1,249 +1,330 @@
 """
 Tests for L{socksproxy.outbound.resolver}.
 """
-# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socksproxy.errors import HostUnreachable, TimedOut
-from socksproxy.outbound.resolver import IResolver, SystemResolver
+from socksproxy.outbound import resolver
+from socksproxy.outbound.resolver import Answer, IAddressSource, IResolver, Resolver
 from socksproxy.wire.address import Address
 
-NAME = Address.name("example.org", 80)
+FOUND = Answer((Address.ip("2001:db8::1", 0), Address.ip("192.0.2.1", 0)))
+NONE = Answer((), reason="there is none")
 
 
-class ThreadlessReactor(Clock):
+@implementer(IAddressSource)
+class Source:
     """
-    A clock with a thread pool that has no threads: what it was given to do is
-    done when the test says so.
+    Answers when the test says so.
+
+    @ivar asked: the names, in their order.
+    @ivar cancelled: those of which nobody wants to know any more.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._work: list[Callable[[], None]] = []
+        self.asked: list[str] = []
+        self.cancelled: list[str] = []
+        self.underWay: dict[str, Deferred[Answer]] = {}
 
-    def getThreadPool(self) -> ThreadlessReactor:
-        return self
+    def lookUp(self, host: str) -> Deferred[Answer]:
+        def cancel(asking: Deferred[Answer]) -> None:
+            del self.underWay[host]
+            self.cancelled.append(host)
 
-    def callInThreadWithCallback(
-        self,
-        onResult: Callable[[bool, object], object],
-        function: Callable[..., object],
-        *args: object,
-    ) -> None:
-        def work() -> None:
-            try:
-                result = function(*args)
-            except Exception:
-                onResult(False, Failure())
-            else:
-                onResult(True, result)
+        assert host not in self.underWay
+        self.asked.append(host)
+        self.underWay[host] = Deferred(cancel)
+        return self.underWay[host]
 
-        self._work.append(work)
-
-    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
-        function(*args)
-
-    def runThreads(self) -> None:
-        work, self._work = self._work, []
-        for each in work:
-            each()
+    def answer(self, answer: Answer | Failure, host: str = "example.org") -> None:
+        self.underWay.pop(host).callback(answer)
 
 
-def stream(host: str, *more: int) -> tuple[Any, ...]:
+class ResolverTestCase(SynchronousTestCase):
     """
-    One of C{getaddrinfo}'s answers.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return (family, socket.SOCK_STREAM, 6, "", (host, 80, *more))
-
-
-class SystemResolverTests(SynchronousTestCase):
-    """
-    Names to addresses, with C{getaddrinfo} and threads of the test's own.
+    What the tests share.
     """
 
     def setUp(self) -> None:
-        self.reactor = ThreadlessReactor()
-        self.asked: list[tuple[Any, ...]] = []
+        self.clock = Clock()
+        self.source = Source()
+        self.resolver = Resolver(self.clock, self.source, 10, 2, 30)
 
-    def resolve(self, answer: object, name: Address = NAME) -> Deferred[list[Address]]:
+    def resolve(self, name: str = "example.org", port: int = 80) -> Deferred[Any]:
+        resolving: Deferred[Any] = self.resolver.resolve(Address.name(name, port))
+        return resolving
+
+    def assertFound(self, resolving: Deferred[Any], port: int = 80) -> None:
+        self.assertEqual(
+            self.successResultOf(resolving),
+            [Address.ip("2001:db8::1", port), Address.ip("192.0.2.1", port)],
+        )
+
+    def assertNone(self, resolving: Deferred[Any]) -> None:
+        failure = self.failureResultOf(resolving, HostUnreachable)
+        self.assertEqual(str(failure.value), "there is none")
+
+    def tearDown(self) -> None:
         """
-        Begin a look-up that is answered with, or fails with, C{answer}.
+        Nothing is left in the reactor.
         """
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
-        def getaddrinfo(*args: object, **kwargs: object) -> list[Any]:
-            self.asked.append((*args, kwargs))
-            if isinstance(answer, Exception):
-                raise answer
-            assert isinstance(answer, list)
-            return answer
 
-        return SystemResolver(self.reactor, 10, getaddrinfo).resolve(name)
-
-    def resolved(self, answer: object, name: Address = NAME) -> list[Address]:
-        resolving = self.resolve(answer, name)
-        self.reactor.runThreads()
-        return self.successResultOf(resolving)
+class SharingTests(ResolverTestCase):
+    """
+    One look-up for all who want to know at the same time.
+    """
 
     def test_interface(self) -> None:
         """
         It is an L{IResolver}.
         """
-        verifyObject(IResolver, SystemResolver(self.reactor))
+        verifyObject(IResolver, self.resolver)
 
-    def test_offTheReactorThread(self) -> None:
+    def test_shared(self) -> None:
         """
-        C{getaddrinfo} is called on a thread, once, for streams only.
+        A name is looked up once, however it is written, and all get the answer,
+        each with its port.
         """
-        resolving = self.resolve([stream("192.0.2.1")])
-        self.assertEqual(self.asked, [])
-        self.assertNoResult(resolving)
-        self.reactor.runThreads()
-        self.assertEqual(
-            self.asked, [("example.org", 80, {"type": socket.SOCK_STREAM})]
-        )
-        self.assertEqual(self.successResultOf(resolving), [Address.ip("192.0.2.1", 80)])
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        first, second = self.resolve(), self.resolve("Example.ORG", 443)
+        self.assertEqual(self.source.asked, ["example.org"])
+        self.assertNoResult(first)
+        self.source.answer(FOUND)
+        self.assertFound(first)
+        self.assertFound(second, 443)
 
-    def test_order(self) -> None:
+    def test_others(self) -> None:
         """
-        Addresses of both families come in the system's order, each once, with
-        the name's port.
+        Another name is another look-up, which answers for itself.
         """
-        found = self.resolved(
-            [
-                stream("2001:db8::2", 0, 0),
-                stream("192.0.2.2"),
-                stream("2001:db8::2", 0, 0),
-                stream("192.0.2.1"),
-                stream("192.0.2.2"),
-            ],
-            Address.name("example.org", 443),
-        )
-        hosts = ("2001:db8::2", "192.0.2.2", "192.0.2.1")
-        self.assertEqual(found, [Address.ip(host, 443) for host in hosts])
+        first, second = self.resolve(), self.resolve("example.com")
+        self.assertEqual(self.source.asked, ["example.org", "example.com"])
+        self.source.answer(FOUND, "example.com")
+        self.assertNoResult(first)
+        self.assertFound(second)
+        self.source.answer(NONE)
+        self.assertNone(first)
 
-    def test_oneForm(self) -> None:
+    def test_atOnce(self) -> None:
         """
-        An address is in the one form that it has here: a zone is left out, a
-        mapped address is the IPv4 address.
+        A source may know the answer at once.
         """
-        found = self.resolved(
-            [
-                stream("fe80::1%lo", 0, 1),
-                stream("::ffff:192.0.2.1", 0, 0),
-                stream("192.0.2.1"),
-            ]
-        )
-        self.assertEqual(
-            found, [Address.ip("fe80::1", 80), Address.ip("192.0.2.1", 80)]
-        )
+        self.patch(self.source, "lookUp", lambda host: succeed(FOUND))
+        self.assertFound(self.resolve())
 
-    def test_otherFamilies(self) -> None:
+    def test_failures(self) -> None:
         """
-        Addresses of other families are left out.
+        A failure is everybody's.
         """
-        other = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", ("/x", 80))
-        found = self.resolved([other, stream("192.0.2.1")])
-        self.assertEqual(found, [Address.ip("192.0.2.1", 80)])
+        for failure in (HostUnreachable("SERVFAIL"), ZeroDivisionError()):
+            resolving = [self.resolve(), self.resolve()]
+            self.source.answer(Failure(failure))
+            for each in resolving:
+                self.assertIs(self.failureResultOf(each).value, failure)
 
-    def test_noAddress(self) -> None:
+    def test_raises(self) -> None:
         """
-        Nothing found, or nothing of use, is an unreachable host: never an
-        empty list.
+        A source that raises spoils the name for nobody.
         """
-        other = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", ("/x", 80))
-        for answer in ([], [other]):
-            resolving = self.resolve(answer)
-            self.reactor.runThreads()
-            self.failureResultOf(resolving, HostUnreachable)
+        patched = self.patch(self.source, "lookUp", lambda host: 1 // 0)
+        self.failureResultOf(self.resolve(), ZeroDivisionError)
+        patched.restore()
+        resolving = self.resolve()
+        self.source.answer(FOUND)
+        self.assertFound(resolving)
 
-    def test_fails(self) -> None:
+    def test_oneLeaves(self) -> None:
         """
-        What C{getaddrinfo} says of a name that it does not know, or that
-        cannot be said in DNS, is an unreachable host.
+        Who cancels is told at once, and the others do not notice.
         """
-        for wrong in (
-            socket.gaierror(socket.EAI_NONAME, "unknown"),
-            socket.gaierror(socket.EAI_AGAIN, "try again"),
-            OSError(errno.EIO, "trouble"),
-            UnicodeError("label empty or too long"),
-            ValueError("embedded null character"),
-        ):
-            resolving = self.resolve(wrong)
-            self.reactor.runThreads()
-            failure = self.failureResultOf(resolving, HostUnreachable)
-            self.assertNotIsInstance(failure.value, TimedOut)
+        resolving = [self.resolve() for _ in range(3)]
+        resolving[0].cancel()
+        self.failureResultOf(resolving[0], CancelledError)
+        self.assertEqual(self.source.cancelled, [])
+        self.source.answer(FOUND)
+        self.assertFound(resolving[1])
+        self.assertFound(resolving[2])
 
-    def test_fault(self) -> None:
+    def test_allLeave(self) -> None:
         """
-        What is no matter of names comes as it is, to be taken for a fault.
+        When nobody is left the source is told, and the next one begins a new
+        look-up.
         """
-        resolving = self.resolve(ZeroDivisionError())
-        self.reactor.runThreads()
-        self.failureResultOf(resolving, ZeroDivisionError)
+        for count in (1, 2):
+            resolving = [self.resolve(), self.resolve()]
+            for each in resolving:
+                each.cancel()
+                self.failureResultOf(each, CancelledError)
+            self.assertEqual(self.source.cancelled, ["example.org"] * count)
+        resolving = [self.resolve()]
+        self.source.answer(FOUND)
+        self.assertFound(resolving[0])
 
-    def test_deadline(self) -> None:
+    def test_timeout(self) -> None:
         """
-        A look-up that takes too long has timed out, though its thread goes
-        on; what that brings later, good or bad, is dropped.
+        Everybody has the same time from the moment of asking; one whose time
+        is over leaves the look-up to the others.
         """
-        for late in ([stream("192.0.2.1")], OSError("late"), ZeroDivisionError()):
-            resolving = self.resolve(late)
-            self.reactor.advance(9.75)
-            self.assertNoResult(resolving)
-            self.reactor.advance(0.25)
-            self.failureResultOf(resolving, TimedOut)
-            self.reactor.runThreads()
-        self.assertEqual(len(self.asked), 3)
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        first = self.resolve()
+        self.clock.advance(20)
+        second = self.resolve()
+        self.clock.advance(9)
+        self.assertNoResult(first)
+        self.clock.advance(1)
+        failure = self.failureResultOf(first, TimedOut)
+        self.assertIn("30 s", str(failure.value))
+        self.assertEqual(self.source.cancelled, [])
+        self.clock.advance(20)
+        self.failureResultOf(second, TimedOut)
+        self.assertEqual(self.source.cancelled, ["example.org"])
 
-    def test_cancelled(self) -> None:
+    def test_cancelledByAnother(self) -> None:
         """
-        A look-up can be cancelled: it fails at once, which is no timeout, and
-        what its thread brings later is dropped.
+        What one does with the answer can be the end of another.
         """
-        for late in ([stream("192.0.2.1")], OSError("late"), ZeroDivisionError()):
-            resolving = self.resolve(late)
-            resolving.cancel()
-            self.failureResultOf(resolving, CancelledError)
-            self.reactor.runThreads()
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        first, second = self.resolve(), self.resolve()
+        first.addCallback(lambda _: second.cancel())
+        self.source.answer(FOUND)
+        self.assertIsNone(self.successResultOf(first))
+        self.failureResultOf(second, CancelledError)
+
+    def test_askedFromCallback(self) -> None:
+        """
+        And the beginning of another look-up.
+        """
+        again: list[Deferred[Any]] = []
+        self.resolver = Resolver(self.clock, self.source, 0, 0)
+        resolving = [self.resolve(), self.resolve()]
+        resolving[0].addCallback(lambda _: again.append(self.resolve()))
+        self.source.answer(FOUND)
+        self.assertFound(resolving[1])
+        self.assertNoResult(again[0])
+        self.source.answer(NONE)
+        self.assertNone(again[0])
 
 
-class RealTests(TestCase):
+class CacheTests(ResolverTestCase):
     """
-    With the real C{getaddrinfo} and the threads of the real reactor, without
-    a network.
+    What is remembered, and for how long.
     """
 
-    async def test_literal(self) -> None:
+    def learn(self, answer: Answer | Failure, name: str = "example.org") -> None:
         """
-        What C{getaddrinfo} takes for the text of an address resolves to it.
+        Look C{name} up, and take C{answer} for it.
         """
-        found = await SystemResolver(reactor).resolve(Address.name("127.1", 80))
-        self.assertEqual(found, [Address.ip("127.0.0.1", 80)])
+        self.resolve(name).addErrback(lambda _: None)
+        self.source.answer(answer, name)
 
-    async def test_unspeakable(self) -> None:
+    def assertRemembered(self, answer: Answer, seconds: float) -> None:
         """
-        A name that cannot be said in DNS does not resolve.
+        C{answer} is remembered for so long and no longer.
         """
-        for name in (b"\xff\xfe.example", b"a..b", b"."):
-            try:
-                await SystemResolver(reactor).resolve(Address.name(name, 80))
-            except HostUnreachable:
-                continue
-            self.fail(f"{name!r} resolved")
+        asked = len(self.source.asked)
+        self.learn(answer)
+        for _ in range(2):
+            self.clock.advance(seconds / 2 - 0.125)
+            resolving = self.resolve(port=22)
+            if answer.addresses:
+                self.assertFound(resolving, 22)
+            else:
+                self.assertNone(resolving)
+        self.assertEqual(len(self.source.asked), asked + 1)
+        self.clock.advance(0.25)
+        self.learn(answer)
+        self.assertEqual(len(self.source.asked), asked + 2)
+        self.clock.advance(1000)
+
+    def assertForgotten(self, answer: Answer | Failure) -> None:
+        """
+        C{answer} is not remembered at all.
+        """
+        asked = len(self.source.asked)
+        self.learn(answer)
+        self.learn(answer)
+        self.assertEqual(len(self.source.asked), asked + 2)
+
+    def test_positive(self) -> None:
+        """
+        Addresses are remembered for as long as the option says, for any port.
+        """
+        self.assertRemembered(FOUND, 10)
+
+    def test_negative(self) -> None:
+        """
+        That there are none has a time of its own.
+        """
+        self.assertRemembered(NONE, 2)
+
+    def test_lifetime(self) -> None:
+        """
+        What the source says of an answer's lifetime can make it shorter, never
+        longer.
+        """
+        self.assertRemembered(Answer(FOUND.addresses, 5), 5)
+        self.assertRemembered(Answer(FOUND.addresses, 86400), 10)
+        self.assertRemembered(Answer((), 1, NONE.reason), 1)
+        self.assertRemembered(Answer((), 86400, NONE.reason), 2)
+
+    def test_noLifetime(self) -> None:
+        """
+        An answer with a lifetime of 0 is for those who wait for it.
+        """
+        self.assertForgotten(Answer(FOUND.addresses, 0))
+        self.assertForgotten(Answer((), 0))
+
+    def test_off(self) -> None:
+        """
+        0 seconds is off, for each of the two.
+        """
+        self.resolver = Resolver(self.clock, self.source, 0, 2)
+        self.assertForgotten(FOUND)
+        self.assertRemembered(NONE, 2)
+        self.resolver = Resolver(self.clock, self.source, 10, 0)
+        self.assertForgotten(NONE)
+        self.assertRemembered(FOUND, 10)
+
+    def test_failures(self) -> None:
+        """
+        A failure says nothing about the name: it is not remembered.
+        """
+        self.assertForgotten(Failure(HostUnreachable("try again")))
+        self.assertForgotten(Failure(TimedOut("nobody answered")))
+
+    def test_left(self) -> None:
+        """
+        Nor is a look-up that everybody has left.
+        """
+        self.resolve().addErrback(lambda _: None).cancel()
+        self.learn(FOUND)
+        self.assertEqual(len(self.source.asked), 2)
+
+    def test_bounded(self) -> None:
+        """
+        There is room for so many names; the oldest one makes room.
+        """
+        self.patch(resolver, "CACHED_NAMES", 3)
+        for name in ("a", "b", "c", "d"):
+            self.learn(FOUND, name)
+        for name in ("b", "c", "d"):
+            self.assertFound(self.resolve(name))
+        self.assertEqual(self.source.asked, ["a", "b", "c", "d"])
+        self.learn(FOUND, "a")
+        self.learn(FOUND, "b")
+
+    def test_large(self) -> None:
+        """
+        An answer with very many addresses is not kept.
+        """
+        addresses = [Address.ip(f"192.0.2.{n}", 0) for n in range(65)]
+        self.assertForgotten(Answer(tuple(addresses)))

@@ -25,6 +25,8 @@ from socksproxy.test.processes import (
     needs,
     script,
 )
+from socksproxy.wire.address import Address
+from socksproxy.wire.constants import AddressType
 
 try:
     import OpenSSL
@@ -52,22 +54,26 @@ class OptionsTests(SynchronousTestCase):
         """
         Port 1080 of the IPv4 loopback is what it listens on unless told.
         """
-        self.assertEqual(parsed().descriptions(), ["tcp:1080:interface=127.0.0.1"])
+        self.assertEqual(
+            parsed().descriptions(),
+            ["tcp:1080:interface=127.0.0.1:backlog=1024"],
+        )
 
     def test_portAndInterface(self) -> None:
         """
         Either can be given alone.
         """
         self.assertEqual(
-            parsed("--port", "1").descriptions(), ["tcp:1:interface=127.0.0.1"]
+            parsed("--port", "1").descriptions(),
+            ["tcp:1:interface=127.0.0.1:backlog=1024"],
         )
         self.assertEqual(
             parsed("--interface", "127.0.0.2").descriptions(),
-            ["tcp:1080:interface=127.0.0.2"],
+            ["tcp:1080:interface=127.0.0.2:backlog=1024"],
         )
         self.assertEqual(
             parsed("-p", "65535", "-i", "0.0.0.0").descriptions(),
-            ["tcp:65535:interface=0.0.0.0"],
+            ["tcp:65535:interface=0.0.0.0:backlog=1024"],
         )
 
     def test_IPv6Interface(self) -> None:
@@ -76,7 +82,7 @@ class OptionsTests(SynchronousTestCase):
         """
         self.assertEqual(
             parsed("--interface", "::1").descriptions(),
-            ["tcp6:1080:interface=\\:\\:1"],
+            ["tcp6:1080:interface=\\:\\:1:backlog=1024"],
         )
 
     def test_listenInstead(self) -> None:
@@ -94,7 +100,7 @@ class OptionsTests(SynchronousTestCase):
         """
         self.assertEqual(
             parsed("--listen", "unix:a", "--port", "1081").descriptions(),
-            ["tcp:1081:interface=127.0.0.1", "unix:a"],
+            ["tcp:1081:interface=127.0.0.1:backlog=1024", "unix:a"],
         )
 
     def test_defaults(self) -> None:
@@ -123,6 +129,27 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["idle-timeout"], 7)
         self.assertEqual(options["grace"], 0)
         self.assertEqual(options["max-connections"], 12)
+
+    def test_resolver(self) -> None:
+        """
+        Names are looked up by the system, by the name servers that it knows,
+        or by those that are given.
+        """
+        self.assertIsNone(parsed()["resolver"])
+        self.assertIsNone(parsed("--resolver", "system")["resolver"])
+        self.assertEqual(parsed("--resolver", "dns")["resolver"], ())
+        self.assertEqual(
+            parsed(
+                "--resolver",
+                "dns:192.0.2.1,192.0.2.2:5353,[2001:db8::1],[fe80::1%eth0]:54",
+            )["resolver"],
+            (
+                Address.ip("192.0.2.1", 53),
+                Address.ip("192.0.2.2", 5353),
+                Address.ip("2001:db8::1", 53),
+                Address(AddressType.IPV6, "fe80::1%eth0", 54),
+            ),
+        )
 
     def test_checkers(self) -> None:
         """
@@ -181,6 +208,21 @@ class MistakeTests(ProcessTestCase):
         A number of clients is a whole one.
         """
         self.assertOneLine(("--max-connections", "1.5"), "'1.5'")
+
+    def test_badResolver(self) -> None:
+        """
+        What is no way to look names up is quoted, with what would be one.
+        """
+        for given in ("", "DNS", "dns:", "system:192.0.2.1", "doh:192.0.2.1"):
+            self.assertOneLine(("--resolver", given), repr(given), "dns:SERVER")
+        for given in ("ns.example", "2001:db8::1", "192.0.2.1:0", "192.0.2.1:x", ""):
+            self.assertOneLine(
+                ("--resolver", f"dns:192.0.2.9,{given}"),
+                repr(given),
+                "[2001:db8::1]:53",
+            )
+        self.assertOneLine(("--resolver-threads", "0"), "'0'", "1 or more")
+        self.assertOneLine(("--resolver-cache", "-1"), "'-1'", "seconds")
 
     def test_badEndpoint(self) -> None:
         """

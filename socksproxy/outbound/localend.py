@@ -9,13 +9,13 @@ import socket
 import sys
 from dataclasses import dataclass
 
-__all__ = ["ANY_SOURCE", "Source"]
+__all__ = ["ANY_LOCAL_END", "LocalEnd"]
 
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; in the socket module from Python 3.12 on
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LocalEnd:
     """
     The local end of what goes out.  When there is an address of one family only,
     nothing goes out by the other: it would show an address that was not meant to
@@ -81,7 +81,7 @@ class Source:
         sock.bind((host, 0))
 
 
-ANY_SOURCE = Source()
+ANY_LOCAL_END = LocalEnd()
 """
 The system chooses.
 """
