@@ -190,7 +190,8 @@ class SOCKS5Factory(Factory):
         It has no connection any more.
         """
         self.admission.closed(session)
-        self._closeWhenOver()
+        if self._drained or not self.numPorts:
+            self._closeWhenOver()
 
     def _closeWhenOver(self) -> None:
         if self.admission:

@@ -352,7 +352,7 @@ class Session(Protocol):
             self._fail(NotAllowed("nothing listens on port 0"))
         else:
             try:
-                permitted = self.policy.permitsRequest(request, self)
+                permitted = self._factory.policy.permitsRequest(request, self)
             except Exception:
                 self._connectFailed(Failure())
                 return
@@ -369,21 +369,15 @@ class Session(Protocol):
         if not permitted:
             self._fail(NotAllowed("a rule refuses the request"))
             return
-        factory = self._factory
+        factory, request = self._factory, self.request
+        assert request is not None
         try:
-            connecting = factory.connector.connect(
-                self._theRequest, self, factory.targetFactory
-            )
+            connecting = factory.connector.connect(request, self, factory.targetFactory)
         except Exception:
             self._connectFailed(Failure())
             return
         self._pending = connecting
         connecting.addCallback(self._connected).addErrback(self._connectFailed)
-
-    @property
-    def _theRequest(self) -> Request:
-        assert self.request is not None
-        return self.request
 
     def _connectFailed(self, failure: Failure) -> None:
         self._pending = None
@@ -398,9 +392,9 @@ class Session(Protocol):
             exception = TimedOut("nobody answered in time")
         if replyCodeOf(exception) is None:
             log.failure(
-                "{request} of {client} failed.",
+                "{request.destination} of {client} failed.",
                 failure,
-                request=self._theRequest.destination,
+                request=self.request,
                 client=self.peer,
             )
         self._fail(exception)

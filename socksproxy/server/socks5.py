@@ -99,7 +99,7 @@ class SOCKS5Dialect:
                 return self._decide(step)
             # Nothing to send: on with the request, which may be here already.
             self._identity = step.identity
-            return self._readRequest(received, step.identity)
+            return self._readRequest(received, step.identity) if received else None
         return None if step is None else self._decide(step)
 
     def _decide(self, step: NegotiationStep) -> DialectStep:
