@@ -333,6 +333,7 @@ class ProcessTestCase(SynchronousTestCase):
         self,
         *options: str,
         prefix: Sequence[str] = (),
+        twistd: Sequence[str] = (),
         listeners: int = 1,
     ) -> Proxy:
         """
@@ -340,6 +341,7 @@ class ProcessTestCase(SynchronousTestCase):
 
         @param options: those after C{socks5}; C{--port 0} unless given.
         @param prefix: a command that runs another one.
+        @param twistd: those before C{socks5}.
         @param listeners: how many listening ports to wait for.
         """
         proxy = self.startProcess(
@@ -348,6 +350,7 @@ class ProcessTestCase(SynchronousTestCase):
                 script("twistd"),
                 "-n",
                 "--pidfile=",
+                *twistd,
                 "socks5",
                 *(options or ("--port", "0")),
             ]

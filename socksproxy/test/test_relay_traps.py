@@ -31,10 +31,15 @@ from socksproxy.outbound.direct import OutgoingConnection
 from socksproxy.relay import pipes as pipesModule
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch
-from socksproxy.relay.pipes import Pipe
 from socksproxy.relay.relay import RelayEnd
 from socksproxy.relay.splice import COPY, ROUNDS, SpliceRelay, pipes
-from socksproxy.test.relaysuite import PATIENCE, ClientProtocol, Peer, tcpPair
+from socksproxy.test.relaysuite import (
+    PATIENCE,
+    ClientProtocol,
+    Peer,
+    emptyPool,
+    tcpPair,
+)
 from socksproxy.test.test_relay_hub import FakeReactor, Watcher
 
 ROUND = 0.125
@@ -308,20 +313,6 @@ class PipeTests(TrapTestCase):
     Bytes in a pipe are nowhere else.
     """
 
-    def freshPool(self) -> None:
-        """
-        All pipes will be new ones.
-        """
-        fresh: list[Pipe] = []
-        self.patch(pipes, "_pipes", fresh)
-
-        def close() -> None:
-            for pipe in fresh:
-                os.close(pipe[0])
-                os.close(pipe[1])
-
-        self.addCleanup(close)
-
     def stalled(self) -> tuple[Session, bytes]:
         """
         A session of which the client has sent so much that some of it waits in
@@ -395,7 +386,8 @@ class PipeTests(TrapTestCase):
         self.patch(os, "splice", checked)
         # The least there is, which a socket can fill at any time.
         self.patch(pipesModule, "CAPACITY", 4096)
-        self.freshPool()
+        emptyPool()
+        self.addCleanup(emptyPool)
         session, sent = self.stalled()
         session.client.end()
         self.arrives(session.target, sent)
@@ -407,7 +399,7 @@ class PipeTests(TrapTestCase):
         A pipe with bytes of a session that is over is closed: nobody gets
         them who takes a pipe later.
         """
-        self.freshPool()
+        emptyPool()
         session, _ = self.stalled()
         pipe = session.relay._client._pipe
         assert pipe is not None
