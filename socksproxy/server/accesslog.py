@@ -6,7 +6,8 @@ when that is over, one for a client that was refused.
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -17,7 +18,7 @@ from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
 
-__all__ = ["AccessLog", "Entry", "addressText"]
+__all__ = ["AccessLog", "addressText"]
 
 log = Logger()
 
@@ -36,17 +37,10 @@ Fields = dict[str, Any]
 The keys of an event.
 """
 
-
-class Entry(NamedTuple):
-    """
-    What the lines of one session have in common.
-    """
-
-    client: str
-    user: str
-    command: str
-    target: str
-    address: str
+Line = tuple[str, Fields]
+"""
+What is written, and the keys of its event.
+"""
 
 
 class AccessLog:
@@ -64,59 +58,38 @@ class AccessLog:
         self._clock = clock
         self._windowEnd = 0.0
         self._count = 0
-        self._waiting: list[tuple[str, Fields]] = []
+        # To be made when they are written, which is cheaper for many at a time.
+        self._waiting: list[tuple[Callable[..., Line], tuple[Any, ...]]] = []
         self._call: IDelayedCall | None = None
 
-    def connected(self, client: str, request: Request, address: str) -> Entry:
+    def connected(self, client: IAddress, request: Request, address: IAddress) -> None:
         """
         A session starts to relay.
 
-        @param client: as from L{addressText}.
-        @param address: what was dialled, likewise.
-        @return: what L{finished} will want.
+        @param address: what was dialled.
         """
-        user, command, target = _requested(request)
-        if address == target:
-            address = target  # One string is enough to keep.
-        self._write(
-            f"{client} {user} {command} {target} via {address}",
-            {
-                "client": client,
-                "user": user,
-                "command": command,
-                "target": target,
-                "address": address,
-            },
-        )
-        return Entry(client, user, command, target, address)
+        self._write(_connected, client, request, address)
 
     def finished(
-        self, entry: Entry, relay: IWatched, seconds: float, reason: str
+        self,
+        client: IAddress,
+        request: Request,
+        address: IAddress,
+        relay: IWatched,
+        seconds: float,
+        reason: str,
     ) -> None:
         """
         It is over.
         """
-        client, user, command, target, address = entry
         sent, received = relay.bytesSent, relay.bytesReceived
         self._write(
-            f"{client} {user} {command} {target} via {address}: {reason}, "
-            f"{sent} bytes sent, {received} received in {seconds:.3f} s",
-            {
-                "client": client,
-                "user": user,
-                "command": command,
-                "target": target,
-                "address": address,
-                "sent": sent,
-                "received": received,
-                "seconds": seconds,
-                "reason": reason,
-            },
+            _finished, client, request, address, sent, received, seconds, reason
         )
 
     def refused(
         self,
-        client: str,
+        client: IAddress,
         request: Request | None,
         reason: str,
         reply: ReplyCode | None,
@@ -127,28 +100,7 @@ class AccessLog:
         @param request: L{None}: it did not come to that.
         @param reply: what its request was answered with.
         """
-        # It may quote what a library has said.
-        if not reason.isprintable():
-            reason = printable(reason)
-        if request is None or reply is None:
-            self._write(
-                f"{client} refused: {reason}", {"client": client, "reason": reason}
-            )
-        else:
-            user, command, target = _requested(request)
-            code = int(reply)
-            self._write(
-                f"{client} {user} {command} {target} refused: {reason} "
-                f"(reply {code:02x})",
-                {
-                    "client": client,
-                    "user": user,
-                    "command": command,
-                    "target": target,
-                    "reason": reason,
-                    "reply": code,
-                },
-            )
+        self._write(_refused, client, request, reason, reply)
 
     def close(self) -> None:
         """
@@ -158,9 +110,9 @@ class AccessLog:
             self._call.cancel()
             self._flush()
 
-    def _write(self, line: str, fields: Fields) -> None:
+    def _write(self, form: Callable[..., Line], *values: Any) -> None:
         if self._waiting:
-            self._waiting.append((line, fields))
+            self._waiting.append((form, values))
             return
         now = self._clock.seconds()
         if now >= self._windowEnd:
@@ -168,34 +120,81 @@ class AccessLog:
             self._count = 0
         self._count += 1
         if self._count <= SINGLE:
-            log.info("{line}", line=line, **fields)
+            _log(form(*values))
         else:
-            self._waiting.append((line, fields))
+            self._waiting.append((form, values))
             self._call = self._clock.callLater(self._windowEnd - now, self._flush)
 
     def _flush(self) -> None:
         self._call = None
         waiting, self._waiting = self._waiting, []
-        if len(waiting) == 1:
-            line, fields = waiting[0]
-            log.info("{line}", line=line, **fields)
+        lines = [form(*values) for form, values in waiting]
+        if len(lines) == 1:
+            _log(lines[0])
         else:
             log.info(
                 "{lines}",
-                lines="\n".join([line for line, _ in waiting]),
-                events=[fields for _, fields in waiting],
+                lines="\n".join([line for line, _ in lines]),
+                events=[fields for _, fields in lines],
             )
 
 
-def _requested(request: Request) -> tuple[str, str, str]:
-    """
-    User, command and target.
-    """
+def _log(line: Line) -> None:
+    log.info("{line}", line=line[0], **line[1])
+
+
+def _connected(client: IAddress, request: Request, address: IAddress) -> Line:
+    line, fields = _requested(client, request)
+    fields["address"] = dialled = addressText(address)
+    return f"{line} via {dialled}", fields
+
+
+def _finished(
+    client: IAddress,
+    request: Request,
+    address: IAddress,
+    sent: int,
+    received: int,
+    seconds: float,
+    reason: str,
+) -> Line:
+    line, fields = _connected(client, request, address)
+    fields["sent"] = sent
+    fields["received"] = received
+    fields["seconds"] = seconds
+    fields["reason"] = reason
     return (
-        printable(request.identity.name) or "-",
-        _COMMANDS.get(request.command) or f"{request.command:#04x}",
-        str(request.destination),
+        f"{line}: {reason}, {sent} bytes sent, {received} received in {seconds:.3f} s",
+        fields,
     )
+
+
+def _refused(
+    client: IAddress, request: Request | None, reason: str, reply: ReplyCode | None
+) -> Line:
+    # It may quote what a library has said.
+    if not reason.isprintable():
+        reason = printable(reason)
+    if request is None or reply is None:
+        who = addressText(client)
+        return f"{who} refused: {reason}", {"client": who, "reason": reason}
+    line, fields = _requested(client, request)
+    fields["reason"] = reason
+    fields["reply"] = code = int(reply)
+    return f"{line} refused: {reason} (reply {code:02x})", fields
+
+
+def _requested(client: IAddress, request: Request) -> Line:
+    who = addressText(client)
+    user = printable(request.identity.name) or "-"
+    command = _COMMANDS.get(request.command) or f"{request.command:#04x}"
+    target = str(request.destination)
+    return f"{who} {user} {command} {target}", {
+        "client": who,
+        "user": user,
+        "command": command,
+        "target": target,
+    }
 
 
 def addressText(address: IAddress) -> str:

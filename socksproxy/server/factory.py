@@ -26,7 +26,7 @@ from socksproxy.outbound.direct import DirectConnector
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.relay import RelayEnd
-from socksproxy.server.accesslog import AccessLog, addressText
+from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.session import Session
 from socksproxy.server.socks5 import SOCKS5Dialect
@@ -159,22 +159,27 @@ class SOCKS5Factory(Factory):
         """
         return self.admission.opened(session)
 
-    def sessionConnected(self, session: Session, address: IAddress) -> None:
+    def sessionConnected(self, session: Session) -> None:
         """
         The target is connected: the relay starts.
         """
-        session.startedAt = self._clock.seconds()
         assert session.request is not None
-        session.entry = self._accessLog.connected(
-            addressText(session.peer), session.request, addressText(address)
-        )
+        session.startedAt = self._clock.seconds()
+        self._accessLog.connected(session.peer, session.request, session.address)
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
         """
         The relay is over.
         """
-        seconds = self._clock.seconds() - session.startedAt
-        self._accessLog.finished(session.entry, relay, seconds, reason)
+        assert session.request is not None
+        self._accessLog.finished(
+            session.peer,
+            session.request,
+            session.address,
+            relay,
+            self._clock.seconds() - session.startedAt,
+            reason,
+        )
 
     def sessionRefused(
         self, session: Session, reason: str, reply: ReplyCode | None
@@ -182,8 +187,7 @@ class SOCKS5Factory(Factory):
         """
         There will be no relay.
         """
-        client = addressText(session.peer)
-        self._accessLog.refused(client, session.request, reason, reply)
+        self._accessLog.refused(session.peer, session.request, reason, reply)
 
     def sessionClosed(self, session: Session) -> None:
         """

@@ -39,7 +39,6 @@ from socksproxy.interfaces import (
 from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
 from socksproxy.relay.splice import SpliceRelay
-from socksproxy.server.accesslog import Entry
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -58,11 +57,6 @@ _STEPS = (Requested, Continue, Denied)
 EARLY_DATA = 1 << 16
 """
 Bytes that a client may send before it is answered; then it has to wait.
-"""
-
-AHEAD = 1 << 10
-"""
-Bytes of it that are read at once when a client is let in.
 """
 
 
@@ -107,7 +101,7 @@ class Session(Protocol):
 
     @ivar request: what the client wants, once that is known.
     @ivar isConnected: whether it has, or had, a connection to its target.
-    @ivar entry: what was logged when it was connected.
+    @ivar address: what was dialled.
     @ivar startedAt: when that was, in seconds of the factory's clock.
     """
 
@@ -115,7 +109,7 @@ class Session(Protocol):
     peer: IAddress
     isConnected = False
     request: Request | None = None
-    entry: Entry
+    address: IAddress
     startedAt: float
 
     _dialect: IDialect | None = None
@@ -159,22 +153,8 @@ class Session(Protocol):
             transport.setTcpKeepAlive(True)
         if self._factory.sessionOpened(self):
             self._begin()
-            if self._isDirect:
-                self._readAhead()
         else:
             transport.pauseProducing()
-
-    def _readAhead(self) -> None:
-        """
-        What a client says first is most often here when it is let in: to take
-        it now spares the reactor a round.
-        """
-        try:
-            data = self.transport.socket.recv(AHEAD)
-        except OSError:
-            return  # Nothing yet, or something that the transport will find.
-        if data:
-            self.dataReceived(data)
 
     def dataReceived(self, data: bytes) -> None:
         if self._state is _State.RELAYING:
@@ -449,7 +429,8 @@ class Session(Protocol):
         # There can be very many of these, with nothing to do.
         self._dialect = None
         del self._received
-        self._factory.sessionConnected(self, target.transport.getPeer())
+        self.address = target.transport.getPeer()
+        self._factory.sessionConnected(self)
         self._relay.start()
 
     def _relayFinished(self, reason: str) -> None:
