@@ -35,7 +35,6 @@ __all__ = [
     "Identity",
     "NegotiationStep",
     "Request",
-    "Requested",
 ]
 
 
@@ -159,18 +158,9 @@ How a negotiation goes on.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """
-    The conversation has led to a request.
-    """
-
-    request: Request
-
-
-DialectStep = Continue | Requested | Denied
+DialectStep = Continue | Request | Denied
 """
-How a conversation goes on.
+How a conversation goes on: a request is what it leads to.
 """
 
 

@@ -34,7 +34,6 @@ from socksproxy.interfaces import (
     IDialect,
     ISession,
     Request,
-    Requested,
 )
 from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
@@ -52,7 +51,7 @@ log = Logger()
 
 # What is none of these is a Deferred, which is dear to ask for: it is an
 # abstract base class's instance.
-_STEPS = (Requested, Continue, Denied)
+_STEPS = (Request, Continue, Denied)
 
 EARLY_DATA = 1 << 16
 """
@@ -93,6 +92,10 @@ class _State(Enum):
     GONE = auto()
 
 
+# An enumeration's attributes are dear to look up.
+_WAITING, _HANDSHAKE, _CONNECTING, _RELAYING, _CLOSING, _GONE = _State
+
+
 @implementer(ISession, IHalfCloseableProtocol)
 class Session(Protocol):
     """
@@ -128,7 +131,7 @@ class Session(Protocol):
         self._address = address
         # Whether all that the client was told went straight to its socket.
         self._isDirect = False
-        self._state = _State.WAITING
+        self._state = _WAITING
         self._received = ReceiveBuffer()
 
     @property
@@ -157,26 +160,26 @@ class Session(Protocol):
             transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state is _State.RELAYING:
+        if self._state is _RELAYING:
             self._relay.client.dataReceived(data)
-        elif self._state is not _State.CLOSING:
+        elif self._state is not _CLOSING:
             try:
                 self._received.feed(data)
             except RemoteProtocolError as wrong:
                 self._refuse(str(wrong))
                 return
-            if self._state is _State.HANDSHAKE and self._pending is None:
+            if self._state is _HANDSHAKE and self._pending is None:
                 self._advance()
             elif len(self._received) > EARLY_DATA:
                 self.transport.pauseProducing()
 
     def readConnectionLost(self) -> None:
         self._clientEnded = True
-        if self._state is _State.RELAYING:
+        if self._state is _RELAYING:
             self._relay.client.readConnectionLost()
-        elif self._state is _State.HANDSHAKE and self._pending is None:
+        elif self._state is _HANDSHAKE and self._pending is None:
             self._refuse("the client left during the handshake")
-        elif self._state in (_State.CLOSING, _State.WAITING):
+        elif self._state in (_CLOSING, _WAITING):
             self.transport.loseConnection()
         # While it is being connected: it may have said all that it has to say.
 
@@ -184,14 +187,14 @@ class Session(Protocol):
         """
         All that the client was told is out, the end of it included.
         """
-        if self._state is _State.RELAYING:
+        if self._state is _RELAYING:
             self._relay.client.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._state is _State.RELAYING:
+        if self._state is _RELAYING:
             self._relay.client.connectionLost(reason)
             return
-        self._state = _State.GONE
+        self._state = _GONE
         self._cancelPending()
         self._over()
 
@@ -211,7 +214,7 @@ class Session(Protocol):
     def connectExpired(self) -> None:
         # Most often this fails at once, with what is known by now.
         self._cancelPending()
-        if self._state is _State.CONNECTING:
+        if self._state is _CONNECTING:
             self._fail(TimedOut("nobody answered in time"))
 
     def closingExpired(self) -> None:
@@ -221,7 +224,7 @@ class Session(Protocol):
         """
         End it now, whatever it is at.
         """
-        if self._state is _State.RELAYING:
+        if self._state is _RELAYING:
             self._relay.abort(reason)
         else:
             self.transport.abortConnection()
@@ -229,7 +232,7 @@ class Session(Protocol):
     # The handshake.
 
     def _begin(self) -> None:
-        self._state = _State.HANDSHAKE
+        self._state = _HANDSHAKE
         self._giveTime(self._factory.handshakes)
 
     def _giveTime(self, deadlines: Deadlines[Session] | None) -> None:
@@ -280,8 +283,8 @@ class Session(Protocol):
         """
         @return: whether the handshake goes on.
         """
-        if isinstance(step, Requested):
-            self._requested(step.request)
+        if isinstance(step, Request):
+            self._requested(step)
             return False
         if isinstance(step, Denied):
             self._refuse(step.reason, step.response)
@@ -309,14 +312,14 @@ class Session(Protocol):
 
     def _stepCame(self, step: DialectStep) -> None:
         self._pending = None
-        if self._state is _State.HANDSHAKE:
+        if self._state is _HANDSHAKE:
             self.transport.resumeProducing()
             if self._take(step):
                 self._advance()
 
     def _stepFailed(self, failure: Failure) -> None:
         self._pending = None
-        if self._state is _State.HANDSHAKE:
+        if self._state is _HANDSHAKE:
             self.transport.resumeProducing()
             self._refuseForOurFault(failure)
 
@@ -324,7 +327,7 @@ class Session(Protocol):
 
     def _requested(self, request: Request) -> None:
         self.request = request
-        self._state = _State.CONNECTING
+        self._state = _CONNECTING
         self._giveTime(self._factory.connects)
         if request.command != Command.CONNECT:
             self._fail(CommandNotSupported(f"command {int(request.command):#04x}"))
@@ -343,7 +346,7 @@ class Session(Protocol):
                 permitted.addCallback(self._connect).addErrback(self._connectFailed)
 
     def _connect(self, permitted: bool) -> None:
-        if self._state is not _State.CONNECTING:
+        if self._state is not _CONNECTING:
             return
         self._pending = None
         if not permitted:
@@ -361,10 +364,10 @@ class Session(Protocol):
 
     def _connectFailed(self, failure: Failure) -> None:
         self._pending = None
-        if self._state is _State.RELAYING:
+        if self._state is _RELAYING:
             log.failure("The relay could not be started.", failure)
             self.abort("internal error")
-        if self._state is not _State.CONNECTING:
+        if self._state is not _CONNECTING:
             return
         exception = failure.value
         assert exception is not None
@@ -403,7 +406,7 @@ class Session(Protocol):
                 f"the connector's protocol is {target!r}, not one that the "
                 "protocolFactory it was given has built"
             )
-        if self._state is not _State.CONNECTING:
+        if self._state is not _CONNECTING:
             target.abort()
             return
         assert self._dialect is not None
@@ -424,7 +427,7 @@ class Session(Protocol):
             self._relayFinished,
             self._factory.hub if self._isDirect else None,
         )
-        self._state = _State.RELAYING
+        self._state = _RELAYING
         self.isConnected = True
         # There can be very many of these, with nothing to do.
         self._dialect = None
@@ -434,7 +437,7 @@ class Session(Protocol):
         self._relay.start()
 
     def _relayFinished(self, reason: str) -> None:
-        self._state = _State.GONE
+        self._state = _GONE
         self._factory.sessionFinished(self, self._relay, reason)
         self._over()
 
@@ -452,7 +455,7 @@ class Session(Protocol):
         would be a reset, which can overtake the answer: so writing ends first,
         and what still comes is dropped until the client closes too.
         """
-        self._state = _State.CLOSING
+        self._state = _CLOSING
         self._cancelPending()
         self._giveTime(self._factory.closings)
         self._factory.sessionRefused(self, reason, code)

@@ -22,7 +22,6 @@ from socksproxy.interfaces import (
     ISession,
     NegotiationStep,
     Request,
-    Requested,
 )
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
@@ -120,4 +119,4 @@ class SOCKS5Dialect:
         if message is None:
             return None
         command = _COMMANDS.get(message.command, message.command)
-        return Requested(Request(command, message.destination, identity))
+        return Request(command, message.destination, identity)
