@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.defer import gatherResults
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
@@ -23,6 +25,9 @@ from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.service import SOCKS5Service
+
+if TYPE_CHECKING:
+    from socksproxy.workers import Workers
 
 __all__ = ["Options", "makeService"]
 
@@ -63,9 +68,23 @@ def _count(text: str) -> int:
     raise ValueError(f"{text!r} is not a number, 0 or more")
 
 
+def _workers(text: str) -> int:
+    """
+    How many processes.
+    """
+    count = _count(text)
+    if count > 1 and os.name != "posix":
+        raise ValueError("there can be only one worker on this system")
+    if count == 0 and hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    return count or 1
+
+
 class Options(usage.Options, AuthOptionMixin):
     """
     The command line.
+
+    @ivar arguments: what it was.
     """
 
     synopsis = "[options]"
@@ -142,11 +161,21 @@ class Options(usage.Options, AuthOptionMixin):
             "Seconds that sessions have to end by themselves when the proxy stops.",
             _seconds,
         ],
+        [
+            "workers",
+            None,
+            1,
+            "Processes that share the work, each with its part of --max-connections. "
+            "One more starts them, and starts another when one dies. 0 is as many "
+            "as there are processors to use.",
+            _workers,
+        ],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
+        self.arguments: list[str] = []
 
     def opt_listen(self, description: str) -> None:
         """
@@ -170,6 +199,7 @@ class Options(usage.Options, AuthOptionMixin):
         """
         As in L{usage.Options}, but what is wrong is said in one line.
         """
+        self.arguments = list(options or ())
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as wrong:
@@ -230,11 +260,19 @@ class _CommandLineService(SOCKS5Service):
     What a person has started: it says what it does, and why it cannot.
     """
 
-    def __init__(self, *args: Any, isOpen: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        factory: SOCKS5Factory,
+        endpoints: Sequence[IStreamServerEndpoint],
+        grace: float,
+        isOpen: bool,
+    ) -> None:
         """
         @param isOpen: whether everybody may use it from everywhere.
         """
-        super().__init__(*args, **kwargs)
+        super().__init__(factory, endpoints, grace)
+        self._reactor = reactor
         self._isOpen = isOpen
 
     def privilegedStartService(self) -> None:
@@ -253,9 +291,65 @@ class _CommandLineService(SOCKS5Service):
                     "address, or insist with --open-proxy."
                 )
 
+    def startService(self) -> None:
+        super().startService()
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(
+                signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.hangUp)
+            )
+
     def stopService(self) -> Any:
         log.info("The SOCKS5 proxy stops.")
         return super().stopService()
+
+    def hangUp(self) -> None:
+        """
+        SIGHUP came, which would end this process if nobody cared.
+        """
+        log.info("SIGHUP: there is nothing that could be read again.")
+
+
+class _Worker(_CommandLineService):
+    """
+    One of several processes, see L{socksproxy.worker}.
+    """
+
+    def startService(self) -> None:
+        from socksproxy.worker import watchParent
+
+        super().startService()
+        self._reactor.callWhenRunning(watchParent, self._reactor)
+
+
+class _Parent(_CommandLineService):
+    """
+    Listens for its workers, see L{socksproxy.workers}, and serves nobody itself.
+    """
+
+    def __init__(self, *what: Any, workers: Workers) -> None:
+        super().__init__(*what)
+        self._workers = workers
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        try:
+            self._workers.share(self.ports)
+        except Exception as wrong:
+            raise _cannotStart(f"cannot listen: {wrong}") from None
+
+    def startService(self) -> None:
+        super().startService()
+        try:
+            self._workers.startService()
+        except RuntimeError as wrong:
+            raise _cannotStart(f"a worker cannot start: {wrong}") from None
+
+    def stopService(self) -> Any:
+        return gatherResults([super().stopService(), self._workers.stopService()])
+
+    def hangUp(self) -> None:
+        log.info("SIGHUP: the workers are told.")
+        self._workers.hangUp()
 
 
 def makeService(options: Options) -> IService:
@@ -264,10 +358,20 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    count, number = options["workers"], 0
+    maxConnections = options["max-connections"]
+    if count > 1:
+        # Not where there is no use for it: it is for POSIX systems only.
+        from socksproxy import worker
+
+        number = int(os.environ.pop(worker.NUMBER, 0))
+        maxConnections = worker.share(maxConnections, count, number)
+
     endpoints: list[IStreamServerEndpoint] = []
-    for description in options.descriptions():
+    for index, description in enumerate(options.descriptions()):
+        listening: Any = worker.InheritingReactor(reactor, index) if number else reactor
         try:
-            endpoints.append(serverFromString(reactor, description))
+            endpoints.append(serverFromString(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
     checkers = options.get("credCheckers")
@@ -279,15 +383,34 @@ def makeService(options: Options) -> IService:
             connectTimeout=options["connect-timeout"],
             idleTimeout=options["idle-timeout"],
             halfClosedTimeout=options["half-closed-timeout"],
-            maxConnections=options["max-connections"],
+            maxConnections=maxConnections,
         ),
     )
-    return _CommandLineService(
-        factory,
-        endpoints,
-        grace=options["grace"],
-        isOpen=bool(checkers) or bool(options["open-proxy"]),
-    )
+    grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
+    what = (reactor, factory, endpoints, grace, isOpen)
+    if number:
+        return _Worker(*what)
+    if count > 1:
+        # It imports the reactor.
+        from socksproxy.workers import Workers
+
+        workers = Workers(reactor, count, _workerArguments(options), grace)
+        return _Parent(*what, workers=workers)
+    return _CommandLineService(*what)
+
+
+def _workerArguments(options: Options) -> list[str]:
+    """
+    The command line of the C{twistd} that a worker is.
+    """
+    parent: Any = options.parent or {}
+    # They are C{twist}'s and C{twistd}'s name for it.
+    reactorName = parent.get("reactorName") or parent.get("reactor")
+    return [
+        *("-n", "--pidfile=", "--logger=socksproxy.worker.ParentsLog"),
+        *(["--reactor", reactorName] if reactorName else []),
+        *("socks5", *options.arguments, "--workers", str(options["workers"])),
+    ]
 
 
 def _giveUp(message: str) -> NoReturn:

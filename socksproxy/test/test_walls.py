@@ -22,6 +22,8 @@ FLOORS = (
     ("server", "client"),
     ("monitor",),
     ("service",),
+    ("worker",),
+    ("workers",),
     ("tap",),
 )
 """
