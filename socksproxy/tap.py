@@ -369,7 +369,9 @@ def makeService(options: Options) -> IService:
 
     endpoints: list[IStreamServerEndpoint] = []
     for index, description in enumerate(options.descriptions()):
-        listening: Any = worker.InheritingReactor(reactor, index) if number else reactor
+        listening: Any = reactor
+        if number:
+            listening = worker.InheritingReactor(reactor, worker.descriptorOf(index))
         try:
             endpoints.append(serverFromString(listening, description))
         except Exception as wrong:

@@ -40,6 +40,7 @@ __all__ = [
     "ParentsLog",
     "SharedSocket",
     "countFromSystemd",
+    "descriptorOf",
     "share",
     "watchParent",
 ]
@@ -58,6 +59,13 @@ def countFromSystemd(environ: Mapping[str, str]) -> int:
     return len(names.split(":")) if names else 0
 
 
+def descriptorOf(index: int) -> int:
+    """
+    What a worker has inherited for the endpoint of that number, from 0.
+    """
+    return 3 + countFromSystemd(os.environ) + index
+
+
 def share(total: int, count: int, number: int) -> int:
     """
     The part of worker C{number} of a limit for all C{count}.
@@ -73,12 +81,12 @@ class InheritingReactor:
     listens on what the parent has opened for it.
     """
 
-    def __init__(self, reactor: Any, index: int) -> None:
+    def __init__(self, reactor: Any, descriptor: int) -> None:
         """
-        @param index: which of the endpoints it is.
+        @param descriptor: as from L{descriptorOf}.
         """
         self._reactor = reactor
-        self._descriptor = 3 + countFromSystemd(os.environ) + index
+        self._descriptor = descriptor
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
@@ -112,11 +120,12 @@ class InheritingReactor:
         return self._adopt(factory)
 
     def _adopt(self, factory: IProtocolFactory) -> IListeningPort:
-        with SharedSocket(fileno=self._descriptor) as listening:
-            if listening.family == socket.AF_UNIX:
-                port = _UNIXPort(listening.dup(), factory, self._reactor)
-                port.startListening()
-                return port
+        listening = SharedSocket(fileno=self._descriptor)
+        if listening.family == socket.AF_UNIX:
+            port = _UNIXPort(listening, factory, self._reactor)
+            port.startListening()
+            return port
+        with listening:
             return self._reactor.adoptStreamPort(  # type: ignore[no-any-return]
                 listening.fileno(), listening.family, factory
             )
@@ -163,8 +172,8 @@ class ParentsLog:
     it is shown, and its text.
     """
 
-    def __init__(self) -> None:
-        self._lines = open(1, "wb", closefd=False)  # noqa: SIM115
+    def __init__(self, descriptor: int = 1) -> None:
+        self._lines = open(descriptor, "wb", closefd=False)  # noqa: SIM115
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info).name
