@@ -435,7 +435,7 @@ class ServingTests(WorkersTestCase):
         os.kill(first, signal.SIGKILL)
         for client in waiting:
             self.assertEqual(client.receive(2), b"\x05\x00")
-        self.assertNotEqual(pids(proxy)["1"], first)
+        self.until(lambda: pids(proxy)["1"] != first, "no successor is announced")
         self.assertIn("Worker 1 has ended and is started again", proxy.log)
         for _ in range(4):
             self.assertServes(unixClient(path))
