@@ -6,10 +6,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from typing import Any
 
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorTime,
+    IReadDescriptor,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, Logger, LogPublisher
@@ -24,6 +30,7 @@ from socksproxy.worker import (
     countFromSystemd,
     descriptorOf,
     share,
+    watchParent,
 )
 
 reactorClock: Any = MemoryReactorClock
@@ -173,6 +180,53 @@ class InheritingReactorTests(SynchronousTestCase):
             shared.close()
             with socket.create_connection(listening.getsockname()):
                 listening.accept()[0].close()
+
+
+class WatchParentTests(SynchronousTestCase):
+    """
+    A worker says that it listens, and stops with its parent.
+    """
+
+    def setUp(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.written: list[tuple[int, bytes]] = []
+        self.stops = 0
+        self.memory = reactorClock()
+        self.memory.stop = self.stop
+        self.memory.callFromThread = lambda call: call()
+        self.patch(signal, "signal", self.handlers.__setitem__)
+        self.patch(os, "write", lambda *written: self.written.append(written))
+        watchParent(self.memory)
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+    def test_listens(self) -> None:
+        """
+        An empty line in the log says it.
+        """
+        self.assertEqual(self.written, [(1, b"\n")])
+
+    def test_signals(self) -> None:
+        """
+        It may be told to stop more than once.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.handlers[number](number, None)
+        self.assertEqual(self.stops, 2)
+
+    def test_parentGone(self) -> None:
+        """
+        The end of its standard input is the end of its parent.
+        """
+        (parent,) = self.memory.readers
+        verifyObject(IReadDescriptor, parent)
+        self.assertEqual(parent.fileno(), 0)
+        self.assertEqual(parent.logPrefix(), "parent")
+        parent.connectionLost(Failure(parent.doRead()))
+        self.assertEqual(self.stops, 1)
 
 
 class ParentsLogTests(SynchronousTestCase):

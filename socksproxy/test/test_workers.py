@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 from unittest import skipIf, skipUnless
 
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from socksproxy import tap
 from socksproxy.test.processes import (
     PATIENCE,
     Client,
@@ -32,6 +35,8 @@ from socksproxy.test.processes import (
     needs,
     script,
 )
+from socksproxy.test.test_service import AtOnce
+from socksproxy.test.test_service import FakePort as StoppedPort
 from socksproxy.test.test_tap import hasTLS
 from socksproxy.worker import NUMBER
 from socksproxy.workers import KILL_AFTER, Workers
@@ -337,6 +342,130 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(self.reactor.processes[0].signals, ["TERM"])
         self.reactor.advance(0.2)
         self.assertEqual(self.reactor.processes[0].signals, ["TERM", "KILL"])
+
+
+class FakeWorkers:
+    """
+    Remembers what the parent wanted of its workers.
+
+    @ivar wrong: what is raised by L{share} and L{startService}.
+    """
+
+    wrong: Exception | None = None
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def share(self, ports: Any) -> None:
+        self._call("share")
+
+    def startService(self) -> None:
+        self._call("start")
+
+    def stopService(self) -> Deferred[None]:
+        self._call("stop")
+        return succeed(None)
+
+    def hangUp(self) -> None:
+        self._call("hang up")
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.wrong is not None:
+            raise self.wrong
+
+
+class LocalPort(StoppedPort):
+    """
+    A port that nobody can reach from elsewhere.
+    """
+
+    def getHost(self) -> UNIXAddress:
+        return UNIXAddress("socks")
+
+
+class CommandLineTests(SynchronousTestCase):
+    """
+    Which part a process has.
+    """
+
+    def setUp(self) -> None:
+        self.patch(signal, "signal", lambda number, handler: None)
+        self.patch(sys, "excepthook", sys.excepthook)
+
+    def made(self, *arguments: str) -> Any:
+        """
+        The service of a command line.
+        """
+        options = tap.Options()
+        options.parseOptions(["--port", "0", *arguments])
+        return tap.makeService(options)
+
+    def parent(self) -> tuple[Any, FakeWorkers]:
+        """
+        A parent that only seems to listen.
+        """
+        service, workers = self.made("--workers", "2"), FakeWorkers()
+        service.endpoints = [AtOnce(LocalPort())]
+        service._workers = workers
+        return service, workers
+
+    def test_alone(self) -> None:
+        """
+        One process has the whole of a limit.
+        """
+        service = self.made("--max-connections", "7")
+        self.assertEqual(type(service), tap._CommandLineService)
+        self.assertEqual(service.factory.limits.maxConnections, 7)
+
+    def test_worker(self) -> None:
+        """
+        A process that is told its number is a worker, with its part of the
+        limit; processes that it starts are none.
+        """
+        environ = {NUMBER: "1"}
+        self.patch(os, "environ", environ)
+        service = self.made("--workers", "2", "--max-connections", "7")
+        self.assertEqual(type(service), tap._Worker)
+        self.assertEqual(service.factory.limits.maxConnections, 4)
+        self.assertEqual(environ, {})
+
+    def test_parent(self) -> None:
+        """
+        Otherwise it is the parent of workers, which start with it and stop with
+        it.
+        """
+        service, workers = self.parent()
+        service.privilegedStartService()
+        service.startService()
+        service.hangUp()
+        self.assertEqual(workers.calls, ["share", "start", "hang up"])
+        self.successResultOf(service.stopService())
+        self.assertEqual(workers.calls[3:], ["stop"])
+
+    def test_cannotStart(self) -> None:
+        """
+        What goes wrong with the workers goes wrong with the start.
+        """
+        service, workers = self.parent()
+        workers.wrong = RuntimeError("no such file")
+        wrong = self.assertRaises(tap.CannotStart, service.privilegedStartService)
+        self.assertIn("no such file", str(wrong))
+        wrong = self.assertRaises(tap.CannotStart, service.startService)
+        self.assertIn("a worker cannot start: no such file", str(wrong))
+
+    def test_arguments(self) -> None:
+        """
+        A worker has the options of its parent, and its reactor.
+        """
+        options = tap.Options()
+        options.parseOptions(["-p", "1", "--workers", "3"])
+        options.parent = {"reactor": "poll"}  # type: ignore[assignment]
+        self.assertEqual(
+            " ".join(tap._workerArguments(options)),
+            "-n --pidfile= --logger=socksproxy.worker.ParentsLog --reactor poll "
+            "socks5 -p 1 --workers 3 --workers 3",
+        )
 
 
 class WorkersTestCase(ProcessTestCase):
