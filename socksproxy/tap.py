@@ -18,11 +18,11 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.logger import Logger
 from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
+from socksproxy.command import CommandLineService, Parent, Worker
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
 from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
@@ -35,12 +35,9 @@ from socksproxy.outbound.resolver import (
 from socksproxy.outbound.system import THREADS, SystemSource
 from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
-from socksproxy.service import SOCKS5Service
 from socksproxy.wire.address import Address
 
 __all__ = ["Options", "makeService"]
-
-log = Logger()
 
 DEFAULT_PORT = 1080
 DEFAULT_INTERFACE = "127.0.0.1"
@@ -119,9 +116,23 @@ def _nameServer(text: str) -> Address:
         ) from None
 
 
+def _workers(text: str) -> int:
+    """
+    How many processes.
+    """
+    count = _count(text)
+    if count > 1 and os.name != "posix":
+        raise ValueError("there can be only one worker on this system")
+    if count == 0 and hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    return count or 1
+
+
 class Options(usage.Options, AuthOptionMixin):
     """
     The command line.
+
+    @ivar arguments: what it was.
     """
 
     synopsis = "[options]"
@@ -236,12 +247,22 @@ class Options(usage.Options, AuthOptionMixin):
             "Seconds that sessions have to end by themselves when the proxy stops.",
             _seconds,
         ],
+        [
+            "workers",
+            None,
+            1,
+            "Processes that share the work, each with its part of --max-connections. "
+            "One more starts them, and starts another when one dies. 0 is as many "
+            "as there are processors to use.",
+            _workers,
+        ],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
         self["local-end"] = ANY_LOCAL_END
+        self.arguments: list[str] = []
 
     def opt_listen(self, description: str) -> None:
         """
@@ -284,6 +305,7 @@ class Options(usage.Options, AuthOptionMixin):
         """
         As in L{usage.Options}, but what is wrong is said in one line.
         """
+        self.arguments = list(options or ())
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as wrong:
@@ -347,59 +369,28 @@ class Options(usage.Options, AuthOptionMixin):
         return found
 
 
-class _CommandLineService(SOCKS5Service):
-    """
-    What a person has started: it says what it does, and why it cannot.
-    """
-
-    def __init__(
-        self, *args: Any, isOpen: bool, localEnd: LocalEnd, **kwargs: Any
-    ) -> None:
-        """
-        @param isOpen: whether everybody may use it from everywhere.
-        @param localEnd: where connections to targets come from.
-        """
-        super().__init__(*args, **kwargs)
-        self._isOpen = isOpen
-        self._localEnd = localEnd
-
-    def privilegedStartService(self) -> None:
-        _raiseDescriptorLimit()
-        try:
-            self._localEnd.check()
-        except OSError as wrong:
-            raise _cannotStart(
-                f"cannot connect from {self._localEnd}: {wrong.strerror}"
-            ) from None
-        try:
-            super().privilegedStartService()
-        except Exception as wrong:
-            raise _cannotStart(f"cannot listen: {wrong}") from None
-        for port in self.ports:
-            host = getattr(port.getHost(), "host", None)
-            if not self._isOpen and not _isLocal(host):
-                raise _cannotStart(
-                    f"will not listen on {host} without a login: everybody "
-                    "who can reach this address could use the proxy. Add a login "
-                    "(--auth file:PATH, see --help-auth), listen on a loopback "
-                    "address, or insist with --open-proxy."
-                )
-
-    def stopService(self) -> Any:
-        log.info("The SOCKS5 proxy stops.")
-        return super().stopService()
-
-
 def makeService(options: Options) -> IService:
     """
     @raise SystemExit: an endpoint's description is wrong.
     """
     from twisted.internet import reactor
 
+    count, number = options["workers"], 0
+    maxConnections = options["max-connections"]
+    if count > 1:
+        # Not where there is no use for it: it is for POSIX systems only.
+        from socksproxy import worker
+
+        number = int(os.environ.pop(worker.NUMBER, 0))
+        maxConnections = worker.share(maxConnections, count, number)
+
     endpoints: list[IStreamServerEndpoint] = []
-    for description in options.descriptions():
+    for index, description in enumerate(options.descriptions()):
+        listening: Any = reactor
+        if number:
+            listening = worker.InheritingReactor(reactor, worker.descriptorOf(index))
         try:
-            endpoints.append(serverFromString(reactor, description))
+            endpoints.append(serverFromString(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
     checkers = options.get("credCheckers")
@@ -417,16 +408,20 @@ def makeService(options: Options) -> IService:
             connectTimeout=options["connect-timeout"],
             idleTimeout=options["idle-timeout"],
             halfClosedTimeout=options["half-closed-timeout"],
-            maxConnections=options["max-connections"],
+            maxConnections=maxConnections,
         ),
     )
-    return _CommandLineService(
-        factory,
-        endpoints,
-        grace=options["grace"],
-        isOpen=bool(checkers) or bool(options["open-proxy"]),
-        localEnd=options["local-end"],
-    )
+    grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
+    what = (reactor, factory, endpoints, grace, isOpen, options["local-end"])
+    if number:
+        return Worker(*what)
+    if count > 1:
+        # It imports the reactor.
+        from socksproxy.workers import Workers
+
+        workers = Workers(reactor, count, _workerArguments(options), grace)
+        return Parent(*what, workers=workers)
+    return CommandLineService(*what)
 
 
 def _resolverFor(reactor: Any, options: Options) -> Resolver:
@@ -444,6 +439,20 @@ def _resolverFor(reactor: Any, options: Options) -> Resolver:
     )
 
 
+def _workerArguments(options: Options) -> list[str]:
+    """
+    The command line of the C{twistd} that a worker is.
+    """
+    parent: Any = options.parent or {}
+    # They are C{twist}'s and C{twistd}'s name for it.
+    reactorName = parent.get("reactorName") or parent.get("reactor")
+    return [
+        *("-n", "--pidfile=", "--logger=socksproxy.worker.ParentsLog"),
+        *(["--reactor", reactorName] if reactorName else []),
+        *("socks5", *options.arguments, "--workers", str(options["workers"])),
+    ]
+
+
 def _giveUp(message: str) -> NoReturn:
     """
     One line for whoever gave the options, and a status that is not zero.
@@ -451,54 +460,5 @@ def _giveUp(message: str) -> NoReturn:
     sys.exit(f"socks5: {message}")
 
 
-class CannotStart(Exception):
-    """
-    The service cannot start; the message says what to do.
-    """
-
-
-def _cannotStart(message: str) -> CannotStart:
-    """
-    What to raise so that twistd removes its pid file, tells the process that
-    waits for the daemon, and ends with a status that is not zero; and with a
-    line where any other exception gets a traceback.
-    """
-    previous = sys.excepthook
-
-    def excepthook(
-        kind: type[BaseException], wrong: BaseException, traceback: Any
-    ) -> None:
-        if isinstance(wrong, CannotStart):
-            print(f"socks5: {wrong}", file=sys.stderr)
-        else:
-            previous(kind, wrong, traceback)
-
-    sys.excepthook = excepthook
-    return CannotStart(message)
-
-
 def _encoded(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else os.fsencode(text)
-
-
-def _isLocal(host: str | None) -> bool:
-    """
-    Whether only this machine can reach a listening address.
-
-    @param host: L{None}: it is not an IP address but a UNIX socket's, and the
-        file system says who may.
-    """
-    return host is None or ipaddress.ip_address(host.partition("%")[0]).is_loopback
-
-
-def _raiseDescriptorLimit() -> None:
-    """
-    Take as many descriptors as the system gives: a session needs two.
-    """
-    try:
-        from resource import RLIMIT_NOFILE, getrlimit, setrlimit
-    except ImportError:  # pragma: no cover (there is one on Linux)
-        return
-    soft, hard = getrlimit(RLIMIT_NOFILE)
-    if soft != hard:
-        setrlimit(RLIMIT_NOFILE, (hard, hard))

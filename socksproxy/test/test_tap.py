@@ -5,6 +5,7 @@ Tests for L{socksproxy.tap}: the options, and what C{twistd} makes of them.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -151,6 +152,16 @@ class OptionsTests(SynchronousTestCase):
             ),
         )
 
+    def test_workers(self) -> None:
+        """
+        One process serves unless told; 0 is as many as there are processors to
+        use.
+        """
+        self.assertEqual(parsed()["workers"], 1)
+        self.assertEqual(parsed("--workers", "3")["workers"], 3)
+        self.patch(os, "sched_getaffinity", lambda pid: {1, 3})
+        self.assertEqual(parsed("--workers", "0")["workers"], 2)
+
     def test_checkers(self) -> None:
         """
         Several C{--auth} add up.
@@ -205,8 +216,9 @@ class MistakeTests(ProcessTestCase):
 
     def test_badCount(self) -> None:
         """
-        A number of clients is a whole one.
+        A number of clients is a whole one, and so is one of workers.
         """
+        self.assertOneLine(("--workers", "many"), "'many'")
         self.assertOneLine(("--max-connections", "1.5"), "'1.5'")
 
     def test_badResolver(self) -> None:
@@ -396,6 +408,18 @@ class ListenerTests(ProcessTestCase):
         self.assertStops(proxy)
         self.assertQuiet(proxy)
 
+    def test_SIGHUP(self) -> None:
+        """
+        SIGHUP is logged, and does no harm.
+        """
+        proxy = self.startProxy("--port", "0")
+        self.client(proxy.greeted())
+        proxy.process.send_signal(signal.SIGHUP)
+        self.until(lambda: "SIGHUP" in proxy.log, "SIGHUP is not logged")
+        self.client(proxy.greeted())
+        self.assertStops(proxy)
+        self.assertQuiet(proxy)
+
     def test_IPv6(self) -> None:
         """
         An endpoint with an IPv6 address.
@@ -569,7 +593,7 @@ class HelpTests(ProcessTestCase):
         for option in (
             *("port", "interface", "listen", "auth", "help-auth", "version"),
             *("handshake-timeout", "connect-timeout", "idle-timeout", "grace"),
-            *("max-connections", "open-proxy"),
+            *("max-connections", "open-proxy", "workers"),
         ):
             self.assertIn(f"--{option}", finished.output)
 

@@ -22,6 +22,9 @@ FLOORS = (
     ("server", "client"),
     ("monitor",),
     ("service",),
+    ("worker",),
+    ("workers",),
+    ("command",),
     ("tap",),
 )
 """
