@@ -26,8 +26,13 @@ __all__ = [
     "DialectStep",
     "Granted",
     "IAccessPolicy",
+    "IAssociation",
+    "IAssociator",
     "IAuthenticator",
+    "IBinder",
+    "IBinding",
     "IConnector",
+    "IDatagramReceiver",
     "IDialect",
     "INegotiation",
     "ISecurityLayer",
@@ -245,6 +250,91 @@ class IConnector(Interface):
             that L{replyCodeOf <socksproxy.errors.replyCodeOf>} knows; all else
             is taken for a fault of the connector: logged, and answered with
             01.
+        """
+
+
+class IBinder(Interface):
+    """
+    BIND: waits for a connection from the target.  A connector that can do this
+    provides it too.
+    """
+
+    def bind(
+        request: Request, session: ISession, protocolFactory: IProtocolFactory
+    ) -> Deferred[IBinding]:
+        """
+        Listen for one connection, whose other end C{request.destination} is, as
+        far as that is known (RFC 1928 section 4).
+
+        The address of whoever connects is put before
+        C{session.policy.permitsAddress}.
+
+        @return: fires when it listens.  Fails, and is cancelled, as in
+            L{IConnector.connect}.
+        """
+
+
+class IBinding(Interface):
+    """
+    One listening address.
+    """
+
+    address: Address = Attribute(
+        "Where the target can connect to: an IP address.  The first reply."
+    )
+    accepted: Deferred[IProtocol] = Attribute(
+        "Fires with the connected protocol once the target has connected; nobody "
+        "else can connect from then on.  It fails, and is cancelled, as in "
+        "L{IConnector.connect}: the listening address is closed in any case."
+    )
+
+
+class IAssociator(Interface):
+    """
+    UDP ASSOCIATE: the way to targets for datagrams.  A connector that can do this
+    provides it too.
+    """
+
+    def associate(
+        request: Request, session: ISession, receiver: IDatagramReceiver
+    ) -> Deferred[IAssociation]:
+        """
+        Make a way to whatever targets the client will name.
+
+        @return: fires when datagrams can be sent.  Fails, and is cancelled, as in
+            L{IConnector.connect}.
+        """
+
+
+class IDatagramReceiver(Interface):
+    """
+    Who gets the datagrams that targets send.
+    """
+
+    def datagramReceived(data: bytes, source: Address) -> None:
+        """
+        @param data: the payload; may be empty.
+        @param source: where it truly came from: an IP address.
+        """
+
+
+class IAssociation(Interface):
+    """
+    The targets' side of one association.
+    """
+
+    def send(data: bytes, destination: Address) -> None:
+        """
+        Send one datagram, or drop it: when C{session.policy.permitsAddress} says
+        no to the address, when its name does not resolve, when there is no room.
+        It never raises.
+
+        @param destination: an IP address or a name.
+        """
+
+    def close() -> None:
+        """
+        The client has gone: nothing is sent or received any more.
         """
 
 
