@@ -88,7 +88,6 @@ class DirectConnector:
             attempt.socket.close()
             raise
         attempt.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        attempt.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         OutgoingConnection(attempt.socket, protocol, self._reactor, peer).begin()
         return protocol
 

@@ -19,7 +19,15 @@ from zope.interface import implementer
 
 from socksproxy.relay.idle import IdleWatch, IWatched
 
-__all__ = ["ProtocolRelay", "RelayEnd", "endWriting"]
+__all__ = ["ProtocolRelay", "RelayEnd", "endWriting", "keepAlive"]
+
+
+def keepAlive(transport: Any) -> None:
+    """
+    Have the system find out, in its own time, whether the peer is still there.
+    """
+    if hasattr(transport, "setTcpKeepAlive"):
+        transport.setTcpKeepAlive(True)
 
 
 def endWriting(transport: Any) -> None:
@@ -223,6 +231,14 @@ class ProtocolRelay:
         for end in (self.client, self._target):
             if end.lost is None:
                 end.abort()
+
+    def keepAlive(self) -> None:
+        """
+        Have the system find out whether both peers are still there.
+        """
+        for end in (self.client, self._target):
+            if end.lost is None:
+                keepAlive(end.transport)
 
     def passEndOn(self, end: RelayEnd, other: RelayEnd) -> None:
         """

@@ -29,7 +29,7 @@ from zope.interface import implementer
 from socksproxy.relay.hub import Hub, IWatcher
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.pipes import CAPACITY, Pipe, PipePool
-from socksproxy.relay.relay import RelayEnd
+from socksproxy.relay.relay import RelayEnd, keepAlive
 
 __all__ = ["SpliceRelay"]
 
@@ -364,6 +364,13 @@ class SpliceRelay:
         Reset both connections.
         """
         self._close(reason, _ABORTED)
+
+    def keepAlive(self) -> None:
+        """
+        Have the system find out whether both peers are still there.
+        """
+        for leg in (self._client, self._target):
+            keepAlive(leg.transport)
 
     def resetBy(self, leg: Leg) -> None:
         """

@@ -153,7 +153,6 @@ class Session(Protocol):
         self.peer = address if isTCP and self._isDirect else transport.getPeer()
         if isTCP and hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)
         if self._factory.sessionOpened(self):
             self._begin()
         else:
@@ -216,6 +215,12 @@ class Session(Protocol):
         self._cancelPending()
         if self._state is _CONNECTING:
             self._fail(TimedOut("nobody answered in time"))
+
+    def lasted(self) -> None:
+        """
+        It relays for a while now.
+        """
+        self._relay.keepAlive()
 
     def closingExpired(self) -> None:
         self.transport.abortConnection()
@@ -416,7 +421,7 @@ class Session(Protocol):
         except Exception:
             target.abort()
             raise
-        self._giveTime(None)
+        self._giveTime(self._factory.lasting)
         self._send(answer)
         self._relay = relayBetween(
             self.transport,

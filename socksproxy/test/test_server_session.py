@@ -274,8 +274,8 @@ class HandshakeTests(SessionTestCase):
 
     def test_tcpOptions(self) -> None:
         """
-        A TCP connection does not delay small segments and notices a peer that
-        is gone; other transports have no such options.
+        A TCP connection does not delay small segments, and once it lasts it
+        notices a peer that is gone; other transports have no such options.
         """
         options = []
 
@@ -286,11 +286,25 @@ class HandshakeTests(SessionTestCase):
             def setTcpKeepAlive(self, enabled: bool) -> None:
                 options.append(("keepalive", enabled))
 
-        self.client(transport=TCPTransport())
-        self.assertEqual(options, [("nodelay", True), ("keepalive", True)])
+        self.client(GREETING, REQUEST, transport=TCPTransport())
+        self.assertEqual(options, [("nodelay", True)])
+        self.connector.attempts[-1].connect(TCPTransport())
+        self.clock.advance(59.9)
+        self.assertEqual(len(options), 1)
+        self.clock.advance(0.1)
+        self.assertEqual(options[1:], [("keepalive", True)] * 2)
         transport = TCPTransport()
         self.factory.buildProtocol(None).makeConnection(transport)
-        self.assertEqual(len(options), 2)
+        self.assertEqual(len(options), 3)
+
+    def test_lastsHalfLost(self) -> None:
+        """
+        A connection that is gone already is not kept alive.
+        """
+        session, transport, attempt = self.relaying()
+        transport.lose(session)
+        self.clock.advance(60)
+        self.assertTrue(attempt.transport.disconnecting)
 
 
 @implementer(IAuthenticator)
