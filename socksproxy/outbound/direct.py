@@ -98,6 +98,8 @@ class OutgoingConnection(Connection):
     """
 
     logstr = "socksproxy,outgoing"
+    # No other process has this socket: to close it says all.
+    _shouldShutdown = False
     _isPaused = False
     _isReading = False
     _isWriting = False

@@ -129,6 +129,10 @@ class AccessLog:
         self._call = None
         waiting, self._waiting = self._waiting, []
         lines = [form(*values) for form, values in waiting]
+        if len(lines) > SINGLE:
+            # It will go on like this: in the next window none is single.
+            self._windowEnd = self._clock.seconds() + WINDOW
+            self._count = SINGLE
         if len(lines) == 1:
             _log(lines[0])
         else:

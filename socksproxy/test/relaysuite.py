@@ -358,6 +358,21 @@ class RelaySuite(RelayTestCase):
     The promises.
     """
 
+    def test_keepAlive(self) -> None:
+        """
+        The system can be asked to look after both connections; one that is gone
+        already is left alone.
+        """
+        self.start()
+        for inner in (self.innerClient, self.innerTarget):
+            self.assertFalse(self.isKeptAlive(inner))
+        self.relay.keepAlive()
+        for inner in (self.innerClient, self.innerTarget):
+            self.assertTrue(self.isKeptAlive(inner))
+
+    def isKeptAlive(self, inner: socket.socket) -> bool:
+        return bool(inner.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
     async def test_bothWays(self) -> None:
         """
         What one side sends the other receives, and it is counted.

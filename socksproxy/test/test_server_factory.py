@@ -217,6 +217,22 @@ class LogTests(SessionTestCase):
         self.client(b"x")
         self.assertEqual(len(self.lines()), 18)
 
+    def test_goesOnLikeThis(self) -> None:
+        """
+        As long as there are very many, no line has an event of its own.
+        """
+        for _ in range(40):
+            self.client(b"x")
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.lines()), 17)
+        for _ in range(3):
+            self.client(b"x")
+        self.assertEqual(len(self.lines()), 17)
+        self.clock.advance(0.1)
+        self.assertEqual(self.lines()[17].count("\n"), 2)
+        self.client(b"x")
+        self.assertEqual(len(self.lines()), 19)
+
     def test_oneTooMany(self) -> None:
         """
         A line that is alone at the end of the window is as any other, and none
