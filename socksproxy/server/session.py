@@ -482,10 +482,13 @@ class Session(Protocol):
         # They refer to each other: this way there is no work for the collector.
         self._giveTime(None)
         dialect, self._dialect = self._dialect, None
-        if self.request is not None:
-            self.request.identity.logout()
-        elif dialect is not None:
-            dialect.abandon()
+        try:
+            if self.request is not None:
+                self.request.identity.logout()
+            elif dialect is not None:
+                dialect.abandon()
+        except Exception:
+            log.failure("The logout of {client} failed.", client=self.peer)
         self._factory.sessionClosed(self)
 
 

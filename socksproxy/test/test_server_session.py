@@ -531,6 +531,22 @@ class AuthenticationTests(SessionTestCase):
         self.assertRefused(transport, b"\x05\x80")
         self.assertEqual(len(self.flushLoggedErrors(NotImplementedError)), 1)
 
+    def test_logoutFails(self) -> None:
+        """
+        A realm that cannot log out does not keep its session.
+        """
+
+        def logout() -> None:
+            raise ZeroDivisionError("a fault of the realm's")
+
+        negotiation = SlowNegotiation()
+        negotiation.step.callback(Granted(Identity("u", logout=logout), b"in"))
+        self.factory = self.makeFactory(authenticators=[Scripted(0, negotiation)])
+        session, transport = self.client(GREETING + b"x" + REQUEST)
+        transport.lose(session)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.factory.admission), 0)
+
     def test_logout(self) -> None:
         """
         Whoever logged in is logged out when the session is over, once.
