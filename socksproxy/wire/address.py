@@ -5,6 +5,7 @@ Where something is: an IPv4 address, an IPv6 address or a name, with a port.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import ClassVar
 
@@ -172,7 +173,7 @@ class Address:
         """
         port = self.port.to_bytes(2, "big")
         if self.type == _IPV4:
-            return b"\x01" + bytes(map(int, self.host.split("."))) + port
+            return _encodedIPv4(self.host) + port
         if self.type == _IPV6:
             return b"\x04" + IPv6Address(self.host).packed + port
         name = self.host.encode("utf-8", "surrogateescape")
@@ -187,6 +188,14 @@ class Address:
         if self.type == _IPV6:
             return f"[{self.host}]:{self.port}"
         return f"{printable(self.host)}:{self.port}"
+
+
+@lru_cache(maxsize=64)
+def _encodedIPv4(host: str) -> bytes:
+    """
+    ATYP and address.  It is our own, most often, and there are few of these.
+    """
+    return b"\x01" + bytes(map(int, host.split(".")))
 
 
 Address.UNSPECIFIED = Address(_IPV4, "0.0.0.0", 0)
