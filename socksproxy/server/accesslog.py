@@ -6,7 +6,8 @@ when that is over, one for a client that was refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -18,7 +19,7 @@ from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
 
-__all__ = ["AccessLog", "addressText"]
+__all__ = ["AccessLog", "addressText", "fieldsOf"]
 
 log = Logger()
 
@@ -32,15 +33,48 @@ beyond that in the window is one event, at its end.  An event costs ten times
 what a line costs.
 """
 
-Fields = dict[str, Any]
-"""
-The keys of an event.
-"""
+_LINE = re.compile(
+    r"(?P<client>\S+)"
+    r"(?: (?P<user>\S+) (?P<command>\S+) (?P<target>\S+)(?= via | refused: ))?"
+    r"(?: via (?P<address>\S+?)"
+    r"(?:: (?P<ended>.*), (?P<sent>\d+) bytes sent, (?P<received>\d+) received"
+    r" in (?P<seconds>[0-9.]+) s)?"
+    r"| refused: (?P<reason>.*?)(?: \(reply (?P<reply>[0-9a-f]{2})\))?)",
+    re.DOTALL,
+)
 
-Line = tuple[str, Fields]
-"""
-What is written, and the keys of its event.
-"""
+
+def fieldsOf(line: str) -> dict[str, Any]:
+    """
+    The keys of an event, from its line: no field has a space in it but the
+    reason, which has the rest.
+    """
+    found = _LINE.fullmatch(line)
+    groups = {} if found is None else found.groupdict()
+    fields: dict[str, Any] = {key: text for key, text in groups.items() if text}
+    if "ended" in fields:
+        fields["reason"] = fields.pop("ended")
+        fields["sent"] = int(fields["sent"])
+        fields["received"] = int(fields["received"])
+        fields["seconds"] = float(fields["seconds"])
+    if "reply" in fields:
+        fields["reply"] = int(fields["reply"], 16)
+    return fields
+
+
+class _Events(Sequence[dict[str, Any]]):
+    """
+    The keys of several lines, for whoever asks for them.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: Any) -> Any:
+        return fieldsOf(self._lines[index])
 
 
 class AccessLog:
@@ -51,40 +85,36 @@ class AccessLog:
     gets into a line unescaped.
 
     When there are very many lines, some share an event, whose C{events} is a
-    list of such dictionaries; each still has a line of its own.
+    sequence of such dictionaries; each still has a line of its own.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._windowEnd = 0.0
         self._count = 0
-        # To be made when they are written, which is cheaper for many at a time.
-        self._waiting: list[tuple[Callable[..., Line], tuple[Any, ...]]] = []
+        self._waiting: list[str] = []
         self._call: IDelayedCall | None = None
 
-    def connected(self, client: IAddress, request: Request, address: IAddress) -> None:
+    def connected(self, client: IAddress, request: Request, address: IAddress) -> str:
         """
         A session starts to relay.
 
         @param address: what was dialled.
+        @return: what L{finished} will want.
         """
-        self._write(_connected, client, request, address)
+        line = f"{_requested(client, request)} via {addressText(address)}"
+        self._write(line)
+        return line
 
     def finished(
-        self,
-        client: IAddress,
-        request: Request,
-        address: IAddress,
-        relay: IWatched,
-        seconds: float,
-        reason: str,
+        self, connected: str, relay: IWatched, seconds: float, reason: str
     ) -> None:
         """
         It is over.
         """
-        sent, received = relay.bytesSent, relay.bytesReceived
         self._write(
-            _finished, client, request, address, sent, received, seconds, reason
+            f"{connected}: {reason}, {relay.bytesSent} bytes sent, "
+            f"{relay.bytesReceived} received in {seconds:.3f} s"
         )
 
     def refused(
@@ -100,7 +130,14 @@ class AccessLog:
         @param request: L{None}: it did not come to that.
         @param reply: what its request was answered with.
         """
-        self._write(_refused, client, request, reason, reply)
+        # It may quote what a library has said.
+        if not reason.isprintable():
+            reason = printable(reason)
+        if request is None or reply is None:
+            self._write(f"{addressText(client)} refused: {reason}")
+        else:
+            what = _requested(client, request)
+            self._write(f"{what} refused: {reason} (reply {int(reply):02x})")
 
     def close(self) -> None:
         """
@@ -110,9 +147,9 @@ class AccessLog:
             self._call.cancel()
             self._flush()
 
-    def _write(self, form: Callable[..., Line], *values: Any) -> None:
+    def _write(self, line: str) -> None:
         if self._waiting:
-            self._waiting.append((form, values))
+            self._waiting.append(line)
             return
         now = self._clock.seconds()
         if now >= self._windowEnd:
@@ -120,15 +157,14 @@ class AccessLog:
             self._count = 0
         self._count += 1
         if self._count <= SINGLE:
-            _log(form(*values))
+            _log(line)
         else:
-            self._waiting.append((form, values))
+            self._waiting.append(line)
             self._call = self._clock.callLater(self._windowEnd - now, self._flush)
 
     def _flush(self) -> None:
         self._call = None
-        waiting, self._waiting = self._waiting, []
-        lines = [form(*values) for form, values in waiting]
+        lines, self._waiting = self._waiting, []
         if len(lines) > SINGLE:
             # It will go on like this: in the next window none is single.
             self._windowEnd = self._clock.seconds() + WINDOW
@@ -136,69 +172,17 @@ class AccessLog:
         if len(lines) == 1:
             _log(lines[0])
         else:
-            log.info(
-                "{lines}",
-                lines="\n".join([line for line, _ in lines]),
-                events=[fields for _, fields in lines],
-            )
+            log.info("{lines}", lines="\n".join(lines), events=_Events(lines))
 
 
-def _log(line: Line) -> None:
-    log.info("{line}", line=line[0], **line[1])
+def _log(line: str) -> None:
+    log.info("{line}", line=line, **fieldsOf(line))
 
 
-def _connected(client: IAddress, request: Request, address: IAddress) -> Line:
-    line, fields = _requested(client, request)
-    fields["address"] = dialled = addressText(address)
-    return f"{line} via {dialled}", fields
-
-
-def _finished(
-    client: IAddress,
-    request: Request,
-    address: IAddress,
-    sent: int,
-    received: int,
-    seconds: float,
-    reason: str,
-) -> Line:
-    line, fields = _connected(client, request, address)
-    fields["sent"] = sent
-    fields["received"] = received
-    fields["seconds"] = seconds
-    fields["reason"] = reason
-    return (
-        f"{line}: {reason}, {sent} bytes sent, {received} received in {seconds:.3f} s",
-        fields,
-    )
-
-
-def _refused(
-    client: IAddress, request: Request | None, reason: str, reply: ReplyCode | None
-) -> Line:
-    # It may quote what a library has said.
-    if not reason.isprintable():
-        reason = printable(reason)
-    if request is None or reply is None:
-        who = addressText(client)
-        return f"{who} refused: {reason}", {"client": who, "reason": reason}
-    line, fields = _requested(client, request)
-    fields["reason"] = reason
-    fields["reply"] = code = int(reply)
-    return f"{line} refused: {reason} (reply {code:02x})", fields
-
-
-def _requested(client: IAddress, request: Request) -> Line:
-    who = addressText(client)
+def _requested(client: IAddress, request: Request) -> str:
     user = printable(request.identity.name) or "-"
     command = _COMMANDS.get(request.command) or f"{request.command:#04x}"
-    target = str(request.destination)
-    return f"{who} {user} {command} {target}", {
-        "client": who,
-        "user": user,
-        "command": command,
-        "target": target,
-    }
+    return f"{addressText(client)} {user} {command} {request.destination}"
 
 
 def addressText(address: IAddress) -> str:

@@ -168,27 +168,20 @@ class SOCKS5Factory(Factory):
         """
         return self.admission.opened(session)
 
-    def sessionConnected(self, session: Session) -> None:
+    def sessionConnected(self, session: Session, address: IAddress) -> None:
         """
         The target is connected: the relay starts.
         """
         assert session.request is not None
         session.startedAt = self._clock.seconds()
-        self._accessLog.connected(session.peer, session.request, session.address)
+        session.line = self._accessLog.connected(session.peer, session.request, address)
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
         """
         The relay is over.
         """
-        assert session.request is not None
-        self._accessLog.finished(
-            session.peer,
-            session.request,
-            session.address,
-            relay,
-            self._clock.seconds() - session.startedAt,
-            reason,
-        )
+        seconds = self._clock.seconds() - session.startedAt
+        self._accessLog.finished(session.line, relay, seconds, reason)
 
     def sessionRefused(
         self, session: Session, reason: str, reply: ReplyCode | None

@@ -104,7 +104,7 @@ class Session(Protocol):
 
     @ivar request: what the client wants, once that is known.
     @ivar isConnected: whether it has, or had, a connection to its target.
-    @ivar address: what was dialled.
+    @ivar line: what was logged when it was connected.
     @ivar startedAt: when that was, in seconds of the factory's clock.
     """
 
@@ -112,7 +112,7 @@ class Session(Protocol):
     peer: IAddress
     isConnected = False
     request: Request | None = None
-    address: IAddress
+    line: str
     startedAt: float
 
     _dialect: IDialect | None = None
@@ -437,8 +437,7 @@ class Session(Protocol):
         # There can be very many of these, with nothing to do.
         self._dialect = None
         del self._received
-        self.address = target.transport.getPeer()
-        self._factory.sessionConnected(self)
+        self._factory.sessionConnected(self, target.transport.getPeer())
         self._relay.start()
 
     def _relayFinished(self, reason: str) -> None:
