@@ -175,11 +175,13 @@ def _refused(
     # It may quote what a library has said.
     if not reason.isprintable():
         reason = printable(reason)
-    if request is None or reply is None:
+    if request is None:
         who = addressText(client)
         return f"{who} refused: {reason}", {"client": who, "reason": reason}
     line, fields = _requested(client, request)
     fields["reason"] = reason
+    if reply is None:
+        return f"{line} refused: {reason}", fields
     fields["reply"] = code = int(reply)
     return f"{line} refused: {reason} (reply {code:02x})", fields
 
