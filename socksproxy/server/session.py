@@ -174,7 +174,10 @@ class Session(Protocol):
                 return
             if self._state is _HANDSHAKE and self._pending is None:
                 self._advance()
-            elif len(self._received) > EARLY_DATA:
+            elif len(self._received) > EARLY_DATA and (
+                self.request is None or self.request.command == _CONNECT
+            ):
+                # Nobody would see it leave, which only CONNECT's short time allows.
                 self.transport.pauseProducing()
 
     def readConnectionLost(self) -> None:

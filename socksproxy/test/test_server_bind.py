@@ -337,6 +337,20 @@ class LeavingTests(BindTestCase):
         transport.lose(session)
         self.assertTrue(binding.cancelled)
 
+    def test_tooMuch(self) -> None:
+        """
+        What a client sends early is bounded; it is read all the while, for
+        nobody would see it leave otherwise.
+        """
+        session, transport, binding = self.waiting()
+        for _ in range(4):
+            session.dataReceived(b"x" * (1 << 16))
+            self.assertEqual(transport.producerState, "producing")
+        self.assertFalse(binding.cancelled)
+        session.dataReceived(b"x")
+        self.assertTrue(binding.cancelled)
+        self.assertRefused(transport, SELECTION, LISTENS)
+
     def test_aborted(self) -> None:
         """
         A proxy that stops does not wait for targets.
