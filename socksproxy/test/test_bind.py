@@ -53,19 +53,28 @@ def answer(client: Client) -> tuple[int, tuple[str, int]]:
     return client.send(b"")
 
 
-def listeners(process: int) -> int:
+def openFiles(proxy: Proxy, kind: str) -> list[str]:
+    """
+    What a process has open of one kind.
+    """
+    found = []
+    for path in Path(f"/proc/{proxy.process.pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(path))
+        except FileNotFoundError:
+            pass  # It is closed by now.
+    return [name for name in found if name.startswith(kind)]
+
+
+def listeners(proxy: Proxy) -> int:
     """
     How many TCP sockets of a process listen.
     """
-    mine = set()
-    for name in os.listdir(f"/proc/{process}/fd"):
-        try:
-            mine.add(os.readlink(f"/proc/{process}/fd/{name}"))
-        except FileNotFoundError:
-            pass  # It was that of the directory, or is closed by now.
+    mine = openFiles(proxy, "socket:")
+    net = Path(f"/proc/{proxy.process.pid}/net")
     count = 0
     for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
+        for line in (net / table).read_text().splitlines()[1:]:
             fields = line.split()
             count += fields[3] == "0A" and f"socket:[{fields[9]}]" in mine
     return count
@@ -128,6 +137,27 @@ class SmallClientTests(BindTestCase):
         self.until(lambda: line.search(proxy.log), "there is no such line")
         self.assertQuiet(proxy)
 
+    @skipIf(not hasattr(os, "splice"), "this system has no splice")
+    def test_relayIsFast(self) -> None:
+        """
+        The relay is that of CONNECT, which moves bytes through pipes.
+        """
+        proxy = self.startProxy()
+        client, address = self.bound(proxy)
+        target = self.client(connected(address))
+        answer(client)
+        before = len(openFiles(proxy, "pipe:"))
+        target.socket.setblocking(False)
+
+        def fills() -> bool:
+            try:
+                target.socket.send(bytes(1 << 20))
+            except BlockingIOError:
+                pass
+            return len(openFiles(proxy, "pipe:")) > before
+
+        self.until(fills, "there is no pipe")
+
     def test_resets(self) -> None:
         """
         A reset of either side is one for the other.
@@ -162,10 +192,10 @@ class SmallClientTests(BindTestCase):
         proxy = self.startProxy()
         for leave in (Client.reset, lambda client: client.socket.close()):
             client, _ = self.bound(proxy)
-            before = listeners(proxy.process.pid)
+            before = listeners(proxy)
             self.assertEqual(before, 2)
             leave(client)
-            self.until(lambda: listeners(proxy.process.pid) == 1, "it listens")
+            self.until(lambda: listeners(proxy) == 1, "it listens")
 
     def test_timeout(self) -> None:
         """
@@ -542,11 +572,10 @@ class LeftoverTests(BindTestCase):
         way.
         """
         proxy = self.startServer()
-        pid = proxy.process.pid
         self.relays(*self.bound(proxy))  # So that all is there that stays.
         self.until(lambda: "closed, 0 bytes sent, 5 received" in proxy.log, "no line")
         before = proxy.descriptors
-        self.assertEqual(listeners(pid), 2)
+        self.assertEqual(listeners(proxy), 2)
         for way in (
             self.leaves,
             self.resets,
@@ -564,6 +593,6 @@ class LeftoverTests(BindTestCase):
                 other(proxy)
         for _ in range(4):
             self.timesOut(proxy)
-        self.until(lambda: listeners(pid) == 2, "it listens for somebody")
+        self.until(lambda: listeners(proxy) == 2, "it listens for somebody")
         self.until(lambda: proxy.descriptors == before, "descriptors are left")
         self.assertQuiet(proxy)
