@@ -37,7 +37,11 @@ BACKLOG = 4
 Connections that may wait for us to look at them: one is wanted.
 """
 
-_ANYBODY = frozenset(("0.0.0.0", "::"))
+_ANYBODY = ("0.0.0.0", "::", "0")
+"""
+What clients name when they do not know whom.  A name that only resolves to one of
+them is nobody's: who answers for names shall not let anybody in.
+"""
 
 _ANYWHERE = tuple(
     Address.ip(host, 9) for host in ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1")
@@ -88,7 +92,9 @@ class Binder:
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
     ) -> Deferred[IBinding]:
         destination = request.destination
-        if destination.type == AddressType.NAME:
+        if destination.host in _ANYBODY:
+            resolved: Deferred[list[Address]] = succeed([])
+        elif destination.type == AddressType.NAME:
             resolved = self._resolver.resolve(destination)
         else:
             resolved = succeed([destination])
@@ -101,16 +107,16 @@ class Binder:
         session: ISession,
         protocolFactory: IProtocolFactory,
     ) -> IBinding:
+        """
+        @param targets: none: anybody.
+        """
         hosts = frozenset(target.host for target in targets)
-        isForAnybody = not hosts.isdisjoint(_ANYBODY)
         permits = session.policy.permitsAddress
 
         def isWanted(peer: Address) -> bool:
-            return (isForAnybody or peer.host in hosts) and permits(
-                peer, request, session
-            )
+            return (not hosts or peer.host in hosts) and permits(peer, request, session)
 
-        own = self._facing(session) if isForAnybody else self._onTheWayTo(targets)
+        own = self._onTheWayTo(targets) if targets else self._facing(session)
         listening = self._listen(own.type)
         port = listening.getsockname()[1]
         return _Binding(

@@ -233,17 +233,23 @@ class AcceptTests(BinderTestCase):
 
     def test_anybody(self) -> None:
         """
-        C{0.0.0.0} and C{::} are anybody, also by name.
+        C{0.0.0.0} and C{::} are anybody, and so is what some clients write
+        instead.
         """
-        for host in ("0.0.0.0", "::"):
-            binding = self.listening(Address.ip(host, 0))
+        for host in ("0.0.0.0", "::", "0"):
+            binding = self.listening(Address.name(host, 0))
             self.connect(binding, "127.0.0.9")
             self.accepted(binding)
-        binding = self.bind(Address.name("0", 0))
+
+    def test_nobody(self) -> None:
+        """
+        A name that resolves to C{0.0.0.0} is nobody's.
+        """
+        binding = self.bind(NAMED)
         self.resolver.result.callback([ANYBODY])
-        found = self.successResultOf(binding)
-        self.connect(found, "127.0.0.9")
-        self.accepted(found)
+        found = cast(Any, self.successResultOf(binding))
+        self.addCleanup(self.end, found)
+        self.assertTurnedAway(self.connect(found))
 
     def test_name(self) -> None:
         """
