@@ -10,6 +10,7 @@ from socksproxy.auth.password import IProxyUser, PasswordAuthenticator
 from socksproxy.interfaces import (
     IAccessPolicy,
     IAuthenticator,
+    IBinder,
     IConnector,
     Identity,
     INegotiation,
@@ -19,6 +20,7 @@ from socksproxy.interfaces import (
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.endpoint import EndpointConnector
 from socksproxy.outbound.localend import LocalEnd
+from socksproxy.outbound.reachable import Advertised, PortRange
 from socksproxy.outbound.resolver import IResolver, Resolver
 from socksproxy.outbound.system import SystemSource
 from socksproxy.relay.relay import ProtocolRelay
@@ -28,10 +30,12 @@ from socksproxy.wire.address import Address
 
 __all__ = [
     "Address",
+    "Advertised",
     "DirectConnector",
     "EndpointConnector",
     "IAccessPolicy",
     "IAuthenticator",
+    "IBinder",
     "IConnector",
     "INegotiation",
     "IProxyUser",
@@ -43,6 +47,7 @@ __all__ = [
     "NoAuthentication",
     "PasswordAuthenticator",
     "PermitAll",
+    "PortRange",
     "ProtocolRelay",
     "Request",
     "Resolver",

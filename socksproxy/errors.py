@@ -133,6 +133,7 @@ _BY_ERRNO = {
     errno.EPERM: ReplyCode.NOT_ALLOWED,
     # This process is stopping, or the machine has run out of something.
     errno.ECONNABORTED: ReplyCode.GENERAL_FAILURE,
+    errno.EADDRINUSE: ReplyCode.GENERAL_FAILURE,
     errno.EMFILE: ReplyCode.GENERAL_FAILURE,
     errno.ENFILE: ReplyCode.GENERAL_FAILURE,
     errno.ENOBUFS: ReplyCode.GENERAL_FAILURE,

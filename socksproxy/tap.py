@@ -25,7 +25,8 @@ from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
-from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
+from socksproxy.outbound.localend import ANY_LOCAL_END
+from socksproxy.outbound.reachable import ANY_PORT, NOWHERE_ELSE, PortRange
 from socksproxy.outbound.resolver import (
     CACHE,
     NEGATIVE_CACHE,
@@ -56,6 +57,16 @@ def _portNumber(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
     raise ValueError(f"{text!r} is not a port number, 0 to 65535")
+
+
+def _portRange(text: str) -> PortRange:
+    """
+    Ports from one to another.
+    """
+    found = re.fullmatch(r"(\d+)-(\d+)", text, re.ASCII)
+    if found is not None and 0 < int(found[1]) <= int(found[2]) <= 65535:
+        return PortRange(int(found[1]), int(found[2]))
+    raise ValueError(f"{text!r} is not a range of ports, as in 20000-20999")
 
 
 def _seconds(text: str) -> float:
@@ -152,6 +163,7 @@ class Options(usage.Options, AuthOptionMixin):
             "whoever can reach them can use this proxy to reach all that this "
             "machine can reach.",
         ],
+        ["no-bind", None, "Answer BIND with reply 07, command not supported."],
     ]
     optParameters: ClassVar = [
         [
@@ -182,6 +194,13 @@ class Options(usage.Options, AuthOptionMixin):
             _seconds,
         ],
         [
+            "bind-timeout",
+            None,
+            Limits().bindTimeout,
+            "Seconds that a BIND waits for the target to connect; 0 is no limit.",
+            _seconds,
+        ],
+        [
             "idle-timeout",
             None,
             Limits().idleTimeout,
@@ -208,6 +227,14 @@ class Options(usage.Options, AuthOptionMixin):
             None,
             "Network interface by which connections to targets go out, whatever the "
             "routes say (Linux).",
+        ],
+        [
+            "bind-ports",
+            None,
+            None,
+            "Ports that BIND listens on, as in 20000-20999 [default: the system's "
+            "choice].",
+            _portRange,
         ],
         [
             "resolver",
@@ -262,6 +289,7 @@ class Options(usage.Options, AuthOptionMixin):
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
         self["local-end"] = ANY_LOCAL_END
+        self["advertised"] = NOWHERE_ELSE
         self.arguments: list[str] = []
 
     def opt_listen(self, description: str) -> None:
@@ -281,18 +309,31 @@ class Options(usage.Options, AuthOptionMixin):
         given twice: one for IPv4 and one for IPv6; with one alone nothing goes
         out by the other.
         """
-        localEnd: LocalEnd = self["local-end"]
+        self._setAddress("bind-address", "local-end", address)
+
+    def opt_advertise(self, address: str) -> None:
+        """
+        Address at which others reach this machine, where it is not its own: that
+        of a NAT that passes --bind-ports on. May be given twice: one for IPv4
+        and one for IPv6.
+        """
+        self._setAddress("advertise", "advertised", address)
+
+    def _setAddress(self, option: str, key: str, address: str) -> None:
+        """
+        Of each family there can be one.
+        """
         try:
             family = f"ipv{ipaddress.ip_address(address).version}"
         except ValueError:
             raise usage.UsageError(
-                f"--bind-address {address}: this is not an IP address"
+                f"--{option} {address}: this is not an IP address"
             ) from None
-        if getattr(localEnd, family) is not None:
+        if getattr(self[key], family) is not None:
             raise usage.UsageError(
-                f"--bind-address {address}: there is one of its family already"
+                f"--{option} {address}: there is one of its family already"
             )
-        self["local-end"] = replace(localEnd, **{family: address})
+        self[key] = replace(self[key], **{family: address})
 
     def opt_version(self) -> NoReturn:
         """
@@ -402,10 +443,15 @@ def makeService(options: Options) -> IService:
             _resolverFor(reactor, options),
             hub=Hub.of(reactor),
             localEnd=options["local-end"],
+            bindPorts=options["bind-ports"] or ANY_PORT,
+            advertised=options["advertised"],
         ),
+        bind=not options["no-bind"],
+        advertised=options["advertised"],
         limits=Limits(
             handshakeTimeout=options["handshake-timeout"],
             connectTimeout=options["connect-timeout"],
+            bindTimeout=options["bind-timeout"],
             idleTimeout=options["idle-timeout"],
             halfClosedTimeout=options["half-closed-timeout"],
             maxConnections=maxConnections,

@@ -15,9 +15,24 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.access import PermitAll
-from socksproxy.interfaces import IAccessPolicy, IConnector, ISession, Request
+from socksproxy.interfaces import (
+    IAccessPolicy,
+    IBinder,
+    IBinding,
+    IConnector,
+    ISession,
+    Request,
+)
+from socksproxy.wire.address import Address
 
-__all__ = ["FakeAttempt", "FakeConnector", "FakeSession", "MemoryTransport"]
+__all__ = [
+    "FakeAttempt",
+    "FakeBinder",
+    "FakeBinding",
+    "FakeConnector",
+    "FakeSession",
+    "MemoryTransport",
+]
 
 
 class MemoryTransport(StringTransport):
@@ -119,7 +134,7 @@ class FakeAttempt:
         """
         self.result.errback(Failure(exception))
 
-    def _cancel(self, result: Deferred[IProtocol]) -> None:
+    def _cancel(self, result: Deferred[Any]) -> None:
         self.cancelled = True
 
 
@@ -140,3 +155,53 @@ class FakeConnector:
         attempt = FakeAttempt(request, session, protocolFactory)
         self.attempts.append(attempt)
         return attempt.result
+
+
+@implementer(IBinding)
+class FakeBinding(FakeAttempt):
+    """
+    One call of L{FakeBinder.bind}: nobody can connect before L{listen}.
+
+    @ivar address: 198.51.100.1:50000, unless the test sets another.
+    @ivar listening: what C{bind} has returned.
+    """
+
+    def __init__(
+        self, request: Request, session: ISession, protocolFactory: IProtocolFactory
+    ) -> None:
+        super().__init__(request, session, protocolFactory)
+        self.address = Address.ip("198.51.100.1", 50000)
+        self.accepted = self.result
+        self.listening: Deferred[IBinding] = Deferred(self._cancel)
+
+    def listen(self) -> None:
+        """
+        From now on the target can connect.
+        """
+        self.listening.callback(self)
+
+    def cannotListen(self, exception: Exception) -> None:
+        """
+        There is no way for the target to connect.
+        """
+        self.listening.errback(Failure(exception))
+
+
+@implementer(IBinder)
+class FakeBinder(FakeConnector):
+    """
+    A connector that serves BIND too, when the test says so.
+
+    @ivar bindings: one for each call, in their order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bindings: list[FakeBinding] = []
+
+    def bind(
+        self, request: Request, session: ISession, protocolFactory: IProtocolFactory
+    ) -> Deferred[IBinding]:
+        binding = FakeBinding(request, session, protocolFactory)
+        self.bindings.append(binding)
+        return binding.listening

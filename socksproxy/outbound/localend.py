@@ -61,6 +61,21 @@ class LocalEnd:
         @raise OSError: this machine has no such address or interface, or none of
             the socket's family may be used.
         """
+        host = self.prepare(sock)
+        if host is None:
+            return
+        if sock.type == socket.SOCK_STREAM and sys.platform == "linux":
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((host, 0))
+
+    def prepare(self, sock: socket.socket) -> str | None:
+        """
+        Give a socket of IPv4 or IPv6 the interface, for whoever binds it to a
+        port by himself.
+
+        @return: the address to bind it to; L{None}: any.
+        @raise OSError: as from L{bind}.
+        """
         if self.interface is not None:
             if not hasattr(socket, "SO_BINDTODEVICE"):
                 raise OSError(
@@ -70,15 +85,13 @@ class LocalEnd:
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.interface.encode()
             )
         if self.ipv4 is None and self.ipv6 is None:
-            return
+            return None
         host = self.ipv6 if sock.family == socket.AF_INET6 else self.ipv4
         if host is None:
             raise OSError(
                 errno.EADDRNOTAVAIL, "there is no source address of the target's family"
             )
-        if sock.type == socket.SOCK_STREAM and sys.platform == "linux":
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-        sock.bind((host, 0))
+        return host
 
 
 ANY_LOCAL_END = LocalEnd()

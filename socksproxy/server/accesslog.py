@@ -133,11 +133,11 @@ class AccessLog:
         # It may quote what a library has said.
         if not reason.isprintable():
             reason = printable(reason)
-        if request is None or reply is None:
+        if request is None:
             self._write(f"{addressText(client)} refused: {reason}")
-        else:
-            what = _requested(client, request)
-            self._write(f"{what} refused: {reason} (reply {int(reply):02x})")
+            return
+        code = "" if reply is None else f" (reply {int(reply):02x})"
+        self._write(f"{_requested(client, request)} refused: {reason}{code}")
 
     def close(self) -> None:
         """

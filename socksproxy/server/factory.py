@@ -18,11 +18,13 @@ from socksproxy.deadlines import Deadlines
 from socksproxy.interfaces import (
     IAccessPolicy,
     IAuthenticator,
+    IBinder,
     IConnector,
     IDialect,
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
+from socksproxy.outbound.reachable import NOWHERE_ELSE, Advertised
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.relay import RelayEnd
@@ -30,7 +32,7 @@ from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.session import Session
 from socksproxy.server.socks5 import SOCKS5Dialect
-from socksproxy.wire.constants import SOCKS5_VERSION, ReplyCode
+from socksproxy.wire.constants import SOCKS5_VERSION, Command, ReplyCode
 
 __all__ = ["Limits", "SOCKS5Factory"]
 
@@ -49,6 +51,8 @@ class Limits:
     @ivar handshakeTimeout: from the connection of a client to its request.
     @ivar connectTimeout: from there to the answer: policy, look-up and dialling
         together.
+    @ivar bindTimeout: from the first answer to a BIND to the connection from the
+        target.
     @ivar idleTimeout: without a byte either way.
     @ivar halfClosedTimeout: the same once one side has ended.
     @ivar closeTimeout: how long a client that was refused has to take its
@@ -58,6 +62,7 @@ class Limits:
 
     handshakeTimeout: float = 30
     connectTimeout: float = 30
+    bindTimeout: float = 120
     idleTimeout: float = 0
     halfClosedTimeout: float = 3600
     closeTimeout: float = 10
@@ -84,6 +89,8 @@ class SOCKS5Factory(Factory):
         policy: IAccessPolicy | None = None,
         limits: Limits | None = None,
         clock: IReactorTime | None = None,
+        bind: bool = True,
+        advertised: Advertised = NOWHERE_ELSE,
     ) -> None:
         """
         @param reactor: what the default connector needs; see
@@ -93,13 +100,19 @@ class SOCKS5Factory(Factory):
         @param connector: L{DirectConnector} unless given.
         @param policy: everything is permitted unless given.
         @param clock: the reactor unless given.
+        @param bind: whether BIND is served, where C{connector} is an L{IBinder}.
+        @param advertised: where others reach us; a C{connector} that is given
+            has been told already.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
         )
         self.hub = Hub.of(reactor)
-        self.connector = (
-            DirectConnector(reactor, hub=self.hub) if connector is None else connector
+        if connector is None:
+            connector = DirectConnector(reactor, hub=self.hub, advertised=advertised)
+        self.connector = connector
+        self.binder: IBinder | None = (
+            connector if bind and IBinder.providedBy(connector) else None
         )
         self.policy: IAccessPolicy = PermitAll() if policy is None else policy
         self.limits = limits = Limits() if limits is None else limits
@@ -111,6 +124,9 @@ class SOCKS5Factory(Factory):
         )
         self.connects: Deadlines[Session] = Deadlines(
             self._clock, limits.connectTimeout, Session.connectExpired
+        )
+        self.binds: Deadlines[Session] = Deadlines(
+            self._clock, limits.bindTimeout, Session.connectExpired
         )
         self.closings: Deadlines[Session] = Deadlines(
             self._clock, limits.closeTimeout, Session.closingExpired
@@ -153,6 +169,12 @@ class SOCKS5Factory(Factory):
         return drained.addCallback(over)
 
     # For the sessions.
+
+    def serves(self, command: Command | int) -> bool:
+        """
+        Whether C{command}, which is not CONNECT, is known and switched on.
+        """
+        return command == Command.BIND and self.binder is not None
 
     def dialectFor(self, firstByte: int, session: ISession) -> IDialect | None:
         """
@@ -206,6 +228,7 @@ class SOCKS5Factory(Factory):
             for timed in (
                 self.handshakes,
                 self.connects,
+                self.binds,
                 self.closings,
                 self.lasting,
                 self.idleWatch,

@@ -31,6 +31,7 @@ from socksproxy.interfaces import (
     Denied,
     DialectStep,
     IAccessPolicy,
+    IBinding,
     IDialect,
     ISession,
     Request,
@@ -52,6 +53,8 @@ log = Logger()
 # What is none of these is a Deferred, which is dear to ask for: it is an
 # abstract base class's instance.
 _STEPS = (Request, Continue, Denied)
+
+_LEFT = "the client left before the target had connected"
 
 EARLY_DATA = 1 << 16
 """
@@ -93,6 +96,7 @@ class _State(Enum):
 
 
 # An enumeration's attributes are dear to look up.
+_CONNECT = Command.CONNECT
 _WAITING, _HANDSHAKE, _CONNECTING, _RELAYING, _CLOSING, _GONE = _State
 
 
@@ -169,7 +173,10 @@ class Session(Protocol):
                 return
             if self._state is _HANDSHAKE and self._pending is None:
                 self._advance()
-            elif len(self._received) > EARLY_DATA:
+            elif len(self._received) > EARLY_DATA and (
+                self.request is None or self.request.command == _CONNECT
+            ):
+                # Nobody would see it leave, which only CONNECT's short time allows.
                 self.transport.pauseProducing()
 
     def readConnectionLost(self) -> None:
@@ -180,7 +187,11 @@ class Session(Protocol):
             self._refuse("the client left during the handshake")
         elif self._state in (_CLOSING, _WAITING):
             self.transport.loseConnection()
-        # While it is being connected: it may have said all that it has to say.
+        elif self._state is _CONNECTING:
+            assert self.request is not None
+            if self.request.command != _CONNECT:
+                self._refuse(_LEFT)
+            # Else it may have said all that it has to say.
 
     def writeConnectionLost(self) -> None:
         """
@@ -334,9 +345,9 @@ class Session(Protocol):
         self.request = request
         self._state = _CONNECTING
         self._giveTime(self._factory.connects)
-        if request.command != Command.CONNECT:
+        if request.command != _CONNECT and not self._factory.serves(request.command):
             self._fail(CommandNotSupported(f"command {int(request.command):#04x}"))
-        elif request.destination.port == 0:
+        elif request.destination.port == 0 and request.command == _CONNECT:
             self._fail(NotAllowed("nothing listens on port 0"))
         else:
             try:
@@ -360,12 +371,41 @@ class Session(Protocol):
         factory, request = self._factory, self.request
         assert request is not None
         try:
-            connecting = factory.connector.connect(request, self, factory.targetFactory)
+            if request.command == _CONNECT:
+                connecting = factory.connector.connect(
+                    request, self, factory.targetFactory
+                )
+            else:
+                assert factory.binder is not None
+                connecting = factory.binder.bind(
+                    request, self, factory.targetFactory
+                ).addCallback(self._listens)
         except Exception:
             self._connectFailed(Failure())
             return
         self._pending = connecting
         connecting.addCallback(self._connected).addErrback(self._connectFailed)
+
+    def _listens(self, binding: IBinding) -> Deferred[IProtocol]:
+        """
+        BIND's first answer: the client can tell the target where to connect to.
+        """
+        accepted = binding.accepted
+        if self._state is _CONNECTING and self._clientEnded:
+            self._refuse(_LEFT)
+        if self._state is not _CONNECTING:
+            accepted.cancel()
+            return accepted
+        assert self._dialect is not None
+        try:
+            answer = self._dialect.answer(ReplyCode.SUCCEEDED, binding.address)
+        except Exception:
+            accepted.addErrback(lambda _: None)
+            accepted.cancel()
+            raise
+        self._giveTime(self._factory.binds)
+        self._send(answer)
+        return accepted
 
     def _connectFailed(self, failure: Failure) -> None:
         self._pending = None
@@ -414,9 +454,12 @@ class Session(Protocol):
         if self._state is not _CONNECTING:
             target.abort()
             return
-        assert self._dialect is not None
+        assert self._dialect is not None and self.request is not None
         try:
-            bound = _addressOf(target.transport.getHost())
+            # BIND's second answer tells who it is that has connected.
+            isOwn = self.request.command == _CONNECT
+            transport = target.transport
+            bound = _addressOf(transport.getHost() if isOwn else transport.getPeer())
             answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
         except Exception:
             target.abort()

@@ -43,7 +43,13 @@ however slow a machine.
 
 _T = TypeVar("_T", bound=Callable[..., object])
 
-_PACKAGES = {"nc": "netcat-openbsd", "ip": "iproute2", "cc": "gcc libc6-dev"}
+_PACKAGES = {
+    "nc": "netcat-openbsd",
+    "ip": "iproute2",
+    "cc": "gcc libc6-dev",
+    "node": "nodejs",
+    "socksify": "dante-client",
+}
 """
 The Debian package of a program, where it has another name.
 """

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from socksproxy.outbound.direct import OutgoingConnection
+from socksproxy.outbound.outgoing import OutgoingConnection
 from socksproxy.relay.choice import relayBetween
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch

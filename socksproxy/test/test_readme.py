@@ -115,13 +115,43 @@ class ReadmeTests(ProcessTestCase):
         program.terminate()
         self.assertEqual(program.errors, "")
 
+    def test_binder(self) -> None:
+        """
+        BIND listens on the ports that a client has by the connector of one's
+        own.
+        """
+        port = self.freePort()
+        tac = Path(self.directory()) / "binder.tac"
+        tac.write_text(self.snippet("binder.tac", port))
+        program = self.startProcess(
+            [script("twistd"), "-n", "--pidfile=", "--no_save", "-y", str(tac)]
+        )
+        client = self.connected(port)
+        client.greet()
+        code, bound = client.request("127.0.0.1", 0, 2)
+        self.assertEqual(code, 0)
+        self.assertIn(bound[1], range(20000, 20010))
+        target = self.client(Client(socket.create_connection(bound)))
+        self.assertEqual(client.send(b""), (0, target.socket.getsockname()))
+        stranger = self.client(
+            Client(
+                socket.create_connection(("127.0.0.1", port), None, ("127.0.0.2", 0))
+            )
+        )
+        stranger.greet()
+        self.assertEqual(stranger.request("127.0.0.1", 0, 2)[0], 2)
+        client.socket.close()
+        target.socket.close()
+        program.terminate()
+        self.assertQuiet(program)
+
     def test_options(self) -> None:
         """
         The options and their defaults are those of the table.
         """
         options = Options()
         table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
-        self.assertEqual(len(table), 10)
+        self.assertEqual(len(table), 11)
         for name, default in table:
             self.assertEqual(float(options[name]), float(default), name)
         self.assertEqual(float(options["idle-timeout"]), Limits().idleTimeout)

@@ -27,7 +27,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from socksproxy.outbound.direct import OutgoingConnection
+from socksproxy.outbound.outgoing import OutgoingConnection
 from socksproxy.relay import pipes as pipesModule
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch

@@ -15,6 +15,7 @@ from unittest import skipIf
 from twisted.trial.unittest import SynchronousTestCase
 
 import socksproxy
+from socksproxy.outbound.reachable import Advertised, PortRange
 from socksproxy.server.factory import Limits
 from socksproxy.tap import Options
 from socksproxy.test.processes import (
@@ -111,6 +112,7 @@ class OptionsTests(SynchronousTestCase):
         options, limits = parsed(), Limits()
         self.assertEqual(options["handshake-timeout"], limits.handshakeTimeout)
         self.assertEqual(options["connect-timeout"], limits.connectTimeout)
+        self.assertEqual(options["bind-timeout"], limits.bindTimeout)
         self.assertEqual(options["idle-timeout"], 0)
         self.assertEqual(options["half-closed-timeout"], limits.halfClosedTimeout)
         self.assertEqual(options["max-connections"], 0)
@@ -151,6 +153,26 @@ class OptionsTests(SynchronousTestCase):
                 Address(AddressType.IPV6, "fe80::1%eth0", 54),
             ),
         )
+
+    def test_reachable(self) -> None:
+        """
+        Ports and addresses for BIND are the system's unless told; of each
+        family there is one address.
+        """
+        options = parsed()
+        self.assertIsNone(options["bind-ports"])
+        self.assertEqual(options["advertised"], Advertised())
+        self.assertFalse(options["no-bind"])
+        options = parsed(
+            *("--bind-ports", "20000-20999", "--bind-timeout", "7", "--no-bind"),
+            *("--advertise", "203.0.113.7", "--advertise", "2001:db8::7"),
+        )
+        self.assertEqual(options["bind-ports"], PortRange(20000, 20999))
+        self.assertEqual(options["bind-timeout"], 7)
+        self.assertEqual(
+            options["advertised"], Advertised("203.0.113.7", "2001:db8::7")
+        )
+        self.assertTrue(options["no-bind"])
 
     def test_workers(self) -> None:
         """
@@ -220,6 +242,24 @@ class MistakeTests(ProcessTestCase):
         """
         self.assertOneLine(("--workers", "many"), "'many'")
         self.assertOneLine(("--max-connections", "1.5"), "'1.5'")
+
+    def test_badPortRange(self) -> None:
+        """
+        A range of ports is two of them, the first one first.
+        """
+        for given in ("", "20000", "2-1", "0-1", "1-65536", "a-b", "1-2-3", "-1-2"):
+            self.assertOneLine(("--bind-ports", given), "20000-20999")
+
+    def test_badAdvertised(self) -> None:
+        """
+        What others are told is one IP address for each family.
+        """
+        self.assertOneLine(("--advertise", "proxy.example"), "proxy.example")
+        self.assertOneLine(
+            ("--advertise", "203.0.113.7", "--advertise", "203.0.113.8"),
+            "203.0.113.8",
+            "already",
+        )
 
     def test_badResolver(self) -> None:
         """
