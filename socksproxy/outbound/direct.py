@@ -16,7 +16,15 @@ from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from socksproxy.errors import NotAllowed
-from socksproxy.interfaces import IConnector, ISession, Request
+from socksproxy.interfaces import (
+    IAssociation,
+    IAssociator,
+    IConnector,
+    IDatagramReceiver,
+    ISession,
+    Request,
+)
+from socksproxy.outbound.associator import Associator
 from socksproxy.outbound.dialer import Attempt, Dialer
 from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
 from socksproxy.outbound.resolver import IResolver, Resolver
@@ -27,10 +35,11 @@ from socksproxy.wire.constants import AddressType
 __all__ = ["DirectConnector", "OutgoingConnection"]
 
 
-@implementer(IConnector)
+@implementer(IConnector, IAssociator)
 class DirectConnector:
     """
-    Resolves, asks the policy about each address, and dials.
+    Resolves, asks the policy about each address, and dials.  Others serve UDP
+    ASSOCIATE for it.
     """
 
     def __init__(
@@ -40,6 +49,7 @@ class DirectConnector:
         dialer: Dialer | None = None,
         hub: Any = None,
         localEnd: LocalEnd = ANY_LOCAL_END,
+        associator: IAssociator | None = None,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -47,13 +57,20 @@ class DirectConnector:
             <twisted.internet.interfaces.IReactorTime>} and, for the resolver,
             L{IReactorThreads <twisted.internet.interfaces.IReactorThreads>}.
         @param resolver: the system's unless given.
-        @param hub: for the L{Dialer}, as is C{localEnd}.
+        @param hub: for the L{Dialer} and the L{Associator}, as is C{localEnd}.
+        @param associator: an L{Associator} with all of these unless given.
         """
         self._reactor = reactor
         if resolver is None:
             resolver = Resolver(reactor, SystemSource(reactor))
         self._resolver = resolver
         self._dialer = dialer or Dialer(reactor, hub=hub, localEnd=localEnd)
+        self._associator = associator or Associator(reactor, resolver, hub, localEnd)
+
+    def associate(
+        self, request: Request, session: ISession, receiver: IDatagramReceiver
+    ) -> Deferred[IAssociation]:
+        return self._associator.associate(request, session, receiver)
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from socksproxy.interfaces import Request
+from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
@@ -47,8 +48,9 @@ class AccessLog:
     """
     Writes to L{twisted.logger}.  The keys of the events are part of the
     interface: C{client}, C{user}, C{command}, C{target}, C{address}, C{sent},
-    C{received}, C{seconds}, C{reason}, C{reply}.  Nothing that a peer chose
-    gets into a line unescaped.
+    C{received}, C{seconds}, C{reason}, C{reply}, and for an association
+    C{datagramsSent}, C{datagramsReceived} and C{dropped}.  Nothing that a peer
+    chose gets into a line unescaped.
 
     When there are very many lines, some share an event, whose C{events} is a
     list of such dictionaries; each still has a line of its own.
@@ -83,6 +85,13 @@ class AccessLog:
         It is over.
         """
         sent, received = relay.bytesSent, relay.bytesReceived
+        if isinstance(relay, DatagramRelay):
+            counts = (relay.datagramsSent, relay.datagramsReceived, relay.dropped)
+            self._write(
+                *(_dissociated, client, request, address, sent, received),
+                *(seconds, reason, *counts),
+            )
+            return
         self._write(
             _finished, client, request, address, sent, received, seconds, reason
         )
@@ -165,6 +174,29 @@ def _finished(
     fields["reason"] = reason
     return (
         f"{line}: {reason}, {sent} bytes sent, {received} received in {seconds:.3f} s",
+        fields,
+    )
+
+
+def _dissociated(
+    client: IAddress,
+    request: Request,
+    address: IAddress,
+    sent: int,
+    received: int,
+    seconds: float,
+    reason: str,
+    datagramsSent: int,
+    datagramsReceived: int,
+    dropped: int,
+) -> Line:
+    line, fields = _finished(client, request, address, sent, received, seconds, reason)
+    fields["datagramsSent"] = datagramsSent
+    fields["datagramsReceived"] = datagramsReceived
+    fields["dropped"] = dropped
+    return (
+        f"{line}, {datagramsSent} datagrams sent, {datagramsReceived} received, "
+        f"{dropped} dropped",
         fields,
     )
 

@@ -17,17 +17,20 @@ from socksproxy.auth.none import NoAuthentication
 from socksproxy.deadlines import Deadlines
 from socksproxy.interfaces import (
     IAccessPolicy,
+    IAssociator,
     IAuthenticator,
     IConnector,
     IDialect,
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
+from socksproxy.outbound.reachable import ANY_PORT, NOWHERE_ELSE, Advertised, PortRange
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.relay import RelayEnd
 from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
+from socksproxy.server.association import Associations
 from socksproxy.server.session import Session
 from socksproxy.server.socks5 import SOCKS5Dialect
 from socksproxy.wire.constants import SOCKS5_VERSION, ReplyCode
@@ -48,6 +51,9 @@ class Limits:
     @ivar closeTimeout: how long a client that was refused has to take its
         answer.
     @ivar maxConnections: clients at a time; more have to wait.
+    @ivar udpTimeout: without a datagram either way until an association ends.
+    @ivar udpPerClient: associations that one client, by its IP address, may have
+        at a time.
     """
 
     handshakeTimeout: float = 30
@@ -56,6 +62,8 @@ class Limits:
     halfClosedTimeout: float = 3600
     closeTimeout: float = 10
     maxConnections: int = 0
+    udpTimeout: float = 3600
+    udpPerClient: int = 0
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -78,6 +86,9 @@ class SOCKS5Factory(Factory):
         policy: IAccessPolicy | None = None,
         limits: Limits | None = None,
         clock: IReactorTime | None = None,
+        advertised: Advertised = NOWHERE_ELSE,
+        udp: bool = True,
+        udpPorts: PortRange = ANY_PORT,
     ) -> None:
         """
         @param reactor: what the default connector needs; see
@@ -87,6 +98,10 @@ class SOCKS5Factory(Factory):
         @param connector: L{DirectConnector} unless given.
         @param policy: everything is permitted unless given.
         @param clock: the reactor unless given.
+        @param advertised: what clients are told instead of addresses of ours.
+        @param udp: whether UDP ASSOCIATE is served, where the connector provides
+            L{IAssociator} too.
+        @param udpPorts: those that clients send their datagrams to.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
@@ -115,6 +130,19 @@ class SOCKS5Factory(Factory):
         self.admission = Admission(
             self._clock, limits.maxConnections, descriptorLimit()
         )
+        self.udpWatch = IdleWatch(self._clock, limits.udpTimeout, 0)
+        self.associations: Associations | None = None
+        if udp and IAssociator.providedBy(self.connector):
+            self.associations = Associations(
+                self._clock,
+                self.hub,
+                self.connector,
+                self.udpWatch,
+                self.admission,
+                udpPorts,
+                advertised,
+                limits.udpPerClient,
+            )
         self._accessLog = AccessLog(self._clock)
         self._drained: list[Deferred[None]] = []
 
@@ -206,6 +234,7 @@ class SOCKS5Factory(Factory):
                 self.connects,
                 self.closings,
                 self.idleWatch,
+                self.udpWatch,
                 self.admission,
                 self._accessLog,
             ):

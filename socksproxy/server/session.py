@@ -36,6 +36,7 @@ from socksproxy.interfaces import (
     Request,
 )
 from socksproxy.relay.choice import isPlain, relayBetween
+from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
 from socksproxy.relay.splice import SpliceRelay
 from socksproxy.wire.address import Address
@@ -121,7 +122,7 @@ class Session(Protocol):
     # not there yet.
     _pending: Deferred[Any] | None = None
     _deadlines: Deadlines[Session] | None = None
-    _relay: ProtocolRelay | SpliceRelay
+    _relay: ProtocolRelay | SpliceRelay | DatagramRelay
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
         """
@@ -329,9 +330,12 @@ class Session(Protocol):
         self.request = request
         self._state = _CONNECTING
         self._giveTime(self._factory.connects)
-        if request.command != Command.CONNECT:
-            self._fail(CommandNotSupported(f"command {int(request.command):#04x}"))
-        elif request.destination.port == 0:
+        command = request.command
+        if command != Command.CONNECT and not (
+            command == Command.UDP_ASSOCIATE and self._factory.associations is not None
+        ):
+            self._fail(CommandNotSupported(f"command {int(command):#04x}"))
+        elif command == Command.CONNECT and request.destination.port == 0:
             self._fail(NotAllowed("nothing listens on port 0"))
         else:
             try:
@@ -354,6 +358,9 @@ class Session(Protocol):
             return
         factory, request = self._factory, self.request
         assert request is not None
+        if request.command == Command.UDP_ASSOCIATE:
+            self._associate(request)
+            return
         try:
             connecting = factory.connector.connect(request, self, factory.targetFactory)
         except Exception:
@@ -396,6 +403,38 @@ class Session(Protocol):
             reason = str(exception) or type(exception).__name__
         assert self._dialect is not None
         self._refuse(reason, self._dialect.answer(code, Address.UNSPECIFIED), code)
+
+    def _associate(self, request: Request) -> None:
+        associations = self._factory.associations
+        assert associations is not None
+        try:
+            associating = associations.associate(request, self)
+        except Exception:
+            self._connectFailed(Failure())
+            return
+        self._pending = associating
+        associating.addCallback(self._associated).addErrback(self._connectFailed)
+
+    def _associated(self, relay: DatagramRelay) -> None:
+        self._pending = None
+        if self._state is not _CONNECTING:
+            relay.close()
+            return
+        assert self._dialect is not None
+        self._giveTime(None)
+        self._send(self._dialect.answer(ReplyCode.SUCCEEDED, relay.address))
+        self._relay = relay
+        self._state = _RELAYING
+        self.isConnected = True
+        self._dialect = None
+        del self._received
+        # To be written like those of TCP connections.
+        kind = IPv6Address if relay.address.type == AddressType.IPV6 else IPv4Address
+        self.address = kind("UDP", relay.address.host, relay.address.port)
+        self._factory.sessionConnected(self)
+        relay.start(self.transport, self._relayFinished)
+        if self._clientEnded:
+            relay.readConnectionLost()
 
     # The relay.
 
