@@ -55,7 +55,16 @@ class UDPSocket:
     @ivar socket: non-blocking.
     """
 
-    __slots__ = ("_batch", "_hub", "_lost", "_peer", "_reactor", "_received", "socket")
+    __slots__ = (
+        "_batch",
+        "_hub",
+        "_isRead",
+        "_lost",
+        "_peer",
+        "_reactor",
+        "_received",
+        "socket",
+    )
 
     def __init__(
         self,
@@ -79,12 +88,14 @@ class UDPSocket:
         self._received = received
         self._lost = lost
         self._peer: SocketAddress | None = None
+        self._isRead = False
         self._batch = 0
 
     def start(self) -> None:
         """
         Hand over what comes, from now on.
         """
+        self._isRead = True
         if self._hub is None:
             self._reactor.addReader(self)
         else:
@@ -124,10 +135,11 @@ class UDPSocket:
         """
         fileno = self.socket.fileno()
         if fileno != -1:
-            if self._hub is None:
-                self._reactor.removeReader(self)
-            else:
-                self._hub.forget(fileno)
+            if self._isRead:
+                if self._hub is None:
+                    self._reactor.removeReader(self)
+                else:
+                    self._hub.forget(fileno)
             self.socket.close()
             # Whoever gets the datagrams refers to this: this way there is no work
             # for the collector.

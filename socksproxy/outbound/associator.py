@@ -5,6 +5,8 @@ Datagrams straight to their targets: the default L{IAssociator
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from enum import Enum
 from typing import Any, cast
@@ -150,6 +152,7 @@ class Association:
         for opened in (self._ipv4, self._ipv6):
             if opened is not None:
                 opened.close()
+        self._ipv4 = self._ipv6 = None
         lookUps, self._lookUps = self._lookUps, {}
         for lookUp in lookUps.values():
             lookUp.cancel()
@@ -179,6 +182,8 @@ class Association:
         """
         @raise OSError: there cannot be such a socket.
         """
+        if self._isClosed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         associator = self._associator
         made = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -233,7 +238,7 @@ class Association:
             self._queued -= 1
             self._queuedBytes -= len(data)
             for address in addresses:
-                if not self._isClosed and self._sendTo(data, address):
+                if self._sendTo(data, address):
                     self._remember(self._chosen, name, address)
                     break
             else:
