@@ -317,6 +317,13 @@ class IDatagramReceiver(Interface):
         @param source: where it truly came from: an IP address.
         """
 
+    def datagramDropped(data: bytes) -> None:
+        """
+        One that L{IAssociation.send} was given was not sent after all.
+
+        @param data: its payload.
+        """
+
 
 class IAssociation(Interface):
     """
@@ -325,9 +332,10 @@ class IAssociation(Interface):
 
     def send(data: bytes, destination: Address) -> None:
         """
-        Send one datagram, or drop it: when C{session.policy.permitsAddress} says
-        no to the address, when its name does not resolve, when there is no room.
-        It never raises.
+        Send one datagram, or drop it, and tell the receiver: when
+        C{session.policy.permitsAddress}, asked for every datagram, says no to the
+        address, when its name does not resolve, when there is no room.  It never
+        raises.
 
         @param destination: an IP address or a name.
         """

@@ -23,6 +23,7 @@ from twisted.python import usage
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
 from socksproxy.outbound.localend import ANY_LOCAL_END
@@ -66,7 +67,7 @@ def _portRange(text: str) -> PortRange:
     found = re.fullmatch(r"(\d+)-(\d+)", text, re.ASCII)
     if found is not None and 0 < int(found[1]) <= int(found[2]) <= 65535:
         return PortRange(int(found[1]), int(found[2]))
-    raise ValueError(f"{text!r} is not a range of ports, as in 20000-20999")
+    raise ValueError(f"{text!r} is not a range of ports, as in 40000-40999")
 
 
 def _seconds(text: str) -> float:
@@ -127,6 +128,16 @@ def _nameServer(text: str) -> Address:
         ) from None
 
 
+def _filter(text: str) -> Filter:
+    """
+    Whose datagrams reach a client.
+    """
+    try:
+        return Filter(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not none, address or port") from None
+
+
 def _workers(text: str) -> int:
     """
     How many processes.
@@ -164,6 +175,7 @@ class Options(usage.Options, AuthOptionMixin):
             "machine can reach.",
         ],
         ["no-bind", None, "Answer BIND with reply 07, command not supported."],
+        ["no-udp", None, "Do not serve UDP ASSOCIATE."],
     ]
     optParameters: ClassVar = [
         [
@@ -266,6 +278,38 @@ class Options(usage.Options, AuthOptionMixin):
             NEGATIVE_CACHE,
             "The same for names that have no address.",
             _seconds,
+        ],
+        [
+            "udp-ports",
+            None,
+            None,
+            "UDP ports for clients to send their datagrams to, A-B, for a firewall to "
+            "let through [default: any].",
+            _portRange,
+        ],
+        [
+            "udp-filter",
+            None,
+            None,
+            "Which datagrams reach a client: none lets all of them through, address "
+            "those of hosts that it has sent to, port those of their very ports "
+            "[default: none].",
+            _filter,
+        ],
+        [
+            "udp-timeout",
+            None,
+            Limits().udpTimeout,
+            "Seconds without a datagram after which an association ends; 0 is never.",
+            _seconds,
+        ],
+        [
+            "udp-per-client",
+            None,
+            Limits().udpPerClient,
+            "Associations that one client, by its IP address, may have at a time; 0 is "
+            "no limit.",
+            _count,
         ],
         [
             "grace",
@@ -435,16 +479,21 @@ def makeService(options: Options) -> IService:
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
     checkers = options.get("credCheckers")
+    hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
+    localEnd = options["local-end"]
+    filter = options["udp-filter"] or Filter.NONE
+    associator = Associator(reactor, resolver, hub, localEnd, filter)
     factory = SOCKS5Factory(
         reactor,
         authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
         connector=DirectConnector(
             reactor,
-            _resolverFor(reactor, options),
-            hub=Hub.of(reactor),
-            localEnd=options["local-end"],
+            resolver,
+            hub=hub,
+            localEnd=localEnd,
             bindPorts=options["bind-ports"] or ANY_PORT,
             advertised=options["advertised"],
+            associator=associator,
         ),
         bind=not options["no-bind"],
         advertised=options["advertised"],
@@ -455,10 +504,14 @@ def makeService(options: Options) -> IService:
             idleTimeout=options["idle-timeout"],
             halfClosedTimeout=options["half-closed-timeout"],
             maxConnections=maxConnections,
+            udpTimeout=options["udp-timeout"],
+            udpPerClient=options["udp-per-client"],
         ),
+        udp=not options["no-udp"],
+        udpPorts=options["udp-ports"] or ANY_PORT,
     )
     grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
-    what = (reactor, factory, endpoints, grace, isOpen, options["local-end"])
+    what = (reactor, factory, endpoints, grace, isOpen, localEnd)
     if number:
         return Worker(*what)
     if count > 1:

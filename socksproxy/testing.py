@@ -17,15 +17,20 @@ from zope.interface import implementer
 from socksproxy.access import PermitAll
 from socksproxy.interfaces import (
     IAccessPolicy,
+    IAssociation,
+    IAssociator,
     IBinder,
     IBinding,
     IConnector,
+    IDatagramReceiver,
     ISession,
     Request,
 )
 from socksproxy.wire.address import Address
 
 __all__ = [
+    "FakeAssociation",
+    "FakeAssociator",
     "FakeAttempt",
     "FakeBinder",
     "FakeBinding",
@@ -205,3 +210,69 @@ class FakeBinder(FakeConnector):
         binding = FakeBinding(request, session, protocolFactory)
         self.bindings.append(binding)
         return binding.listening
+
+
+@implementer(IAssociation)
+class FakeAssociation:
+    """
+    One call of L{FakeAssociator.associate}, to be decided by the test, and then
+    the targets' side.
+
+    @ivar result: what the call returned.
+    @ivar receiver: where the test delivers what targets send.
+    @ivar sent: what was sent, and where to.
+    @ivar closed: how often it was closed.
+    @ivar cancelled: whether the session has lost its interest.
+    """
+
+    def __init__(
+        self, request: Request, session: ISession, receiver: IDatagramReceiver
+    ) -> None:
+        self.request = request
+        self.session = session
+        self.receiver = receiver
+        self.sent: list[tuple[bytes, Address]] = []
+        self.closed = 0
+        self.cancelled = False
+        self.result: Deferred[IAssociation] = Deferred(self._cancel)
+
+    def send(self, data: bytes, destination: Address) -> None:
+        self.sent.append((data, destination))
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def associate(self) -> None:
+        """
+        There is a way to targets.
+        """
+        self.result.callback(self)
+
+    def fail(self, exception: Exception) -> None:
+        """
+        There is none.
+        """
+        self.result.errback(Failure(exception))
+
+    def _cancel(self, result: Deferred[IAssociation]) -> None:
+        self.cancelled = True
+
+
+@implementer(IAssociator)
+class FakeAssociator(FakeConnector):
+    """
+    A connector that associates, too, when the test says so.
+
+    @ivar associations: one for each call, in their order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.associations: list[FakeAssociation] = []
+
+    def associate(
+        self, request: Request, session: ISession, receiver: IDatagramReceiver
+    ) -> Deferred[IAssociation]:
+        association = FakeAssociation(request, session, receiver)
+        self.associations.append(association)
+        return association.result

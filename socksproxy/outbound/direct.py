@@ -12,7 +12,17 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import implementer
 
 from socksproxy.errors import NotAllowed
-from socksproxy.interfaces import IBinder, IBinding, IConnector, ISession, Request
+from socksproxy.interfaces import (
+    IAssociation,
+    IAssociator,
+    IBinder,
+    IBinding,
+    IConnector,
+    IDatagramReceiver,
+    ISession,
+    Request,
+)
+from socksproxy.outbound.associator import Associator
 from socksproxy.outbound.binder import Binder
 from socksproxy.outbound.dialer import Attempt, Dialer
 from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
@@ -31,11 +41,11 @@ from socksproxy.wire.constants import AddressType
 __all__ = ["DirectConnector"]
 
 
-@implementer(IConnector, IBinder)
+@implementer(IConnector, IBinder, IAssociator)
 class DirectConnector:
     """
     Resolves, asks the policy about each address, and dials.  For BIND it
-    listens, see L{Binder}.
+    listens, see L{Binder}, and for UDP ASSOCIATE there is L{Associator}.
     """
 
     def __init__(
@@ -47,6 +57,7 @@ class DirectConnector:
         localEnd: LocalEnd = ANY_LOCAL_END,
         bindPorts: PortRange = ANY_PORT,
         advertised: Advertised = NOWHERE_ELSE,
+        associator: IAssociator | None = None,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -54,9 +65,10 @@ class DirectConnector:
             <twisted.internet.interfaces.IReactorTime>} and, for the resolver,
             L{IReactorThreads <twisted.internet.interfaces.IReactorThreads>}.
         @param resolver: the system's unless given.
-        @param hub: for the L{Dialer}, as is C{localEnd}.
         @param bindPorts: those that BIND listens on.
         @param advertised: where targets reach us, for BIND.
+        @param hub: for the L{Dialer} and the L{Associator}, as is C{localEnd}.
+        @param associator: an L{Associator} with all of these unless given.
         """
         self._reactor = reactor
         if resolver is None:
@@ -64,6 +76,7 @@ class DirectConnector:
         self._resolver = resolver
         self._dialer = dialer or Dialer(reactor, hub=hub, localEnd=localEnd)
         self._binder = Binder(reactor, resolver, localEnd, bindPorts, advertised)
+        self._associator = associator or Associator(reactor, resolver, hub, localEnd)
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -80,6 +93,11 @@ class DirectConnector:
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
     ) -> Deferred[IBinding]:
         return self._binder.bind(request, session, protocolFactory)
+
+    def associate(
+        self, request: Request, session: ISession, receiver: IDatagramReceiver
+    ) -> Deferred[IAssociation]:
+        return self._associator.associate(request, session, receiver)
 
     def _dial(
         self, addresses: list[Address], request: Request, session: ISession

@@ -55,10 +55,11 @@ class PortRange:
     first: int = 0
     last: int = 0
 
-    def bind(self, sock: socket.socket, host: str) -> None:
+    def bind(self, sock: socket.socket, host: str, scope: int = 0) -> None:
         """
         Bind a socket to one of the ports that nobody else has, at C{host}.
 
+        @param scope: of a link-local IPv6 address, the number of its interface.
         @raise OSError: all are taken (C{EADDRINUSE}), or it cannot be bound there
             for another reason.
         """
@@ -67,7 +68,7 @@ class PortRange:
         start = random.randrange(len(ports))
         for port in (*ports[start:], *ports[:start]):
             try:
-                sock.bind((host, port))
+                sock.bind((host, port, 0, scope) if scope else (host, port))
             except OSError as wrong:
                 if wrong.errno != errno.EADDRINUSE:
                     raise

@@ -3,8 +3,8 @@ One nested epoll set for many sockets: to the reactor a single reader.
 
 The rules of the hub:
 
- - a socket is registered once, edge-triggered, for everything; an event costs a
-   look-up and a call;
+ - a socket is registered once, edge-triggered, for everything, unless its watcher
+   wants it otherwise; an event costs a look-up and a call;
  - an edge is told once: who is told must go on until the kernel has no more, or
    come back by itself (L{Hub.soon});
  - a descriptor's number is used again as soon as it is closed, so events of a
@@ -72,6 +72,8 @@ class ILater(Interface):
 class Hub:
     """
     The epoll set of a reactor.
+
+    @ivar batch: the number of the batch of events that is being worked on.
     """
 
     _hubs: ClassVar[WeakKeyDictionary[Any, Hub]] = WeakKeyDictionary()
@@ -99,6 +101,7 @@ class Hub:
         @param reactor: provides L{IReactorFDSet} and L{IReactorTime
             <twisted.internet.interfaces.IReactorTime>}.
         """
+        self.batch = 0
         self._reactor = reactor
         self._epoll = select.epoll()
         self._watchers: dict[int, Any] = {}
@@ -112,11 +115,14 @@ class Hub:
     def __len__(self) -> int:
         return len(self._watchers)
 
-    def watch(self, fileno: int, watcher: Any) -> None:
+    def watch(self, fileno: int, watcher: Any, events: int | None = None) -> None:
         """
         Tell C{watcher}, an L{IWatcher}, of the events of a descriptor, first
         of those that are there already.
+
+        @param events: which, and how; all of them, edge-triggered, unless given.
         """
+        wanted = WATCHED if events is None else events
         if not self._watchers:
             self._reactor.addReader(self)
         self._watchers[fileno] = watcher
@@ -125,11 +131,11 @@ class Hub:
             self._left.discard(fileno)
             try:
                 # What it is ready for now is told anew.
-                self._epoll.modify(fileno, WATCHED)
+                self._epoll.modify(fileno, wanted)
                 return
             except FileNotFoundError:
                 pass  # That one was closed; this is another.
-        self._epoll.register(fileno, WATCHED)
+        self._epoll.register(fileno, wanted)
 
     def forget(self, fileno: int) -> None:
         """
@@ -176,6 +182,7 @@ class Hub:
         watchers = self._watchers
         new = self._new
         new.clear()
+        self.batch += 1
         for fileno, events in self._epoll.poll(0, BATCH):
             watcher = watchers.get(fileno)
             if watcher is None:

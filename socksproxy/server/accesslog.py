@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from socksproxy.interfaces import Request
+from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.idle import IWatched
 from socksproxy.wire.address import printable
 from socksproxy.wire.constants import Command, ReplyCode
@@ -38,10 +39,14 @@ _LINE = re.compile(
     r"(?: (?P<user>\S+) (?P<command>\S+) (?P<target>\S+)(?= via | refused: ))?"
     r"(?: via (?P<address>\S+?)"
     r"(?:: (?P<ended>.*), (?P<sent>\d+) bytes sent, (?P<received>\d+) received"
-    r" in (?P<seconds>[0-9.]+) s)?"
+    r" in (?P<seconds>[0-9.]+) s(?:, (?P<datagramsSent>\d+) datagrams sent,"
+    r" (?P<datagramsReceived>\d+) received, (?P<dropped>\d+) dropped)?)?"
     r"| refused: (?P<reason>.*?)(?: \(reply (?P<reply>[0-9a-f]{2})\))?)",
     re.DOTALL,
 )
+
+
+_COUNTS = {"sent", "received", "datagramsSent", "datagramsReceived", "dropped"}
 
 
 def fieldsOf(line: str) -> dict[str, Any]:
@@ -54,9 +59,9 @@ def fieldsOf(line: str) -> dict[str, Any]:
     fields: dict[str, Any] = {key: text for key, text in groups.items() if text}
     if "ended" in fields:
         fields["reason"] = fields.pop("ended")
-        fields["sent"] = int(fields["sent"])
-        fields["received"] = int(fields["received"])
         fields["seconds"] = float(fields["seconds"])
+    for count in _COUNTS & fields.keys():
+        fields[count] = int(fields[count])
     if "reply" in fields:
         fields["reply"] = int(fields["reply"], 16)
     return fields
@@ -81,8 +86,9 @@ class AccessLog:
     """
     Writes to L{twisted.logger}.  The keys of the events are part of the
     interface: C{client}, C{user}, C{command}, C{target}, C{address}, C{sent},
-    C{received}, C{seconds}, C{reason}, C{reply}.  Nothing that a peer chose
-    gets into a line unescaped.
+    C{received}, C{seconds}, C{reason}, C{reply}, and for an association
+    C{datagramsSent}, C{datagramsReceived} and C{dropped}.  Nothing that a peer
+    chose gets into a line unescaped.
 
     When there are very many lines, some share an event, whose C{events} is a
     sequence of such dictionaries; each still has a line of its own.
@@ -112,10 +118,16 @@ class AccessLog:
         """
         It is over.
         """
-        self._write(
+        line = (
             f"{connected}: {reason}, {relay.bytesSent} bytes sent, "
             f"{relay.bytesReceived} received in {seconds:.3f} s"
         )
+        if isinstance(relay, DatagramRelay):
+            line += (
+                f", {relay.datagramsSent} datagrams sent, "
+                f"{relay.datagramsReceived} received, {relay.dropped} dropped"
+            )
+        self._write(line)
 
     def refused(
         self,

@@ -137,6 +137,18 @@ class Admission:
         self._admitted.add(session)
         self._left -= DESCRIPTORS
 
+    def took(self, descriptors: int) -> None:
+        """
+        A session has, or may come to have, more of them than others, or, where the
+        number is negative, has not any longer.
+        """
+        self._left -= descriptors
+        if descriptors > 0 and self._limit is not None:
+            if self._left <= 0:
+                self._measure()
+            if self._left <= 0:
+                self.descriptorsRanShort()
+
     def closed(self, session: Session) -> None:
         """
         A session is over.

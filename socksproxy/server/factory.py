@@ -17,6 +17,7 @@ from socksproxy.auth.none import NoAuthentication
 from socksproxy.deadlines import Deadlines
 from socksproxy.interfaces import (
     IAccessPolicy,
+    IAssociator,
     IAuthenticator,
     IBinder,
     IConnector,
@@ -24,12 +25,13 @@ from socksproxy.interfaces import (
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
-from socksproxy.outbound.reachable import NOWHERE_ELSE, Advertised
+from socksproxy.outbound.reachable import ANY_PORT, NOWHERE_ELSE, Advertised, PortRange
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.relay import RelayEnd
 from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
+from socksproxy.server.association import Associations
 from socksproxy.server.session import Session
 from socksproxy.server.socks5 import SOCKS5Dialect
 from socksproxy.wire.constants import SOCKS5_VERSION, Command, ReplyCode
@@ -58,6 +60,9 @@ class Limits:
     @ivar closeTimeout: how long a client that was refused has to take its
         answer.
     @ivar maxConnections: clients at a time; more have to wait.
+    @ivar udpTimeout: without a datagram either way until an association ends.
+    @ivar udpPerClient: associations that one client, by its IP address, may have
+        at a time.
     """
 
     handshakeTimeout: float = 30
@@ -67,6 +72,8 @@ class Limits:
     halfClosedTimeout: float = 3600
     closeTimeout: float = 10
     maxConnections: int = 0
+    udpTimeout: float = 3600
+    udpPerClient: int = 0
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -91,6 +98,8 @@ class SOCKS5Factory(Factory):
         clock: IReactorTime | None = None,
         bind: bool = True,
         advertised: Advertised = NOWHERE_ELSE,
+        udp: bool = True,
+        udpPorts: PortRange = ANY_PORT,
     ) -> None:
         """
         @param reactor: what the default connector needs; see
@@ -103,6 +112,9 @@ class SOCKS5Factory(Factory):
         @param bind: whether BIND is served, where C{connector} is an L{IBinder}.
         @param advertised: where others reach us; a C{connector} that is given
             has been told already.
+        @param udp: whether UDP ASSOCIATE is served, where the connector provides
+            L{IAssociator} too.
+        @param udpPorts: those that clients send their datagrams to.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
@@ -140,6 +152,19 @@ class SOCKS5Factory(Factory):
         self.admission = Admission(
             self._clock, limits.maxConnections, descriptorLimit()
         )
+        self.udpWatch = IdleWatch(self._clock, limits.udpTimeout, 0)
+        self.associations: Associations | None = None
+        if udp and IAssociator.providedBy(self.connector):
+            self.associations = Associations(
+                self._clock,
+                self.hub,
+                self.connector,
+                self.udpWatch,
+                self.admission,
+                udpPorts,
+                advertised,
+                limits.udpPerClient,
+            )
         self._accessLog = AccessLog(self._clock)
         self._drained: list[Deferred[None]] = []
 
@@ -174,7 +199,9 @@ class SOCKS5Factory(Factory):
         """
         Whether C{command}, which is not CONNECT, is known and switched on.
         """
-        return command == Command.BIND and self.binder is not None
+        if command == Command.BIND:
+            return self.binder is not None
+        return command == Command.UDP_ASSOCIATE and self.associations is not None
 
     def dialectFor(self, firstByte: int, session: ISession) -> IDialect | None:
         """
@@ -232,6 +259,7 @@ class SOCKS5Factory(Factory):
                 self.closings,
                 self.lasting,
                 self.idleWatch,
+                self.udpWatch,
                 self.admission,
                 self._accessLog,
             ):

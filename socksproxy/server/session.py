@@ -37,7 +37,8 @@ from socksproxy.interfaces import (
     Request,
 )
 from socksproxy.relay.choice import isPlain, relayBetween
-from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting
+from socksproxy.relay.datagrams import DatagramRelay
+from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
 from socksproxy.relay.splice import SpliceRelay
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
@@ -54,7 +55,7 @@ log = Logger()
 # abstract base class's instance.
 _STEPS = (Request, Continue, Denied)
 
-_LEFT = "the client left before the target had connected"
+_LEFT = "the client left while it waited"
 
 EARLY_DATA = 1 << 16
 """
@@ -125,7 +126,7 @@ class Session(Protocol):
     # not there yet.
     _pending: Deferred[Any] | None = None
     _deadlines: Deadlines[Session] | None = None
-    _relay: ProtocolRelay | SpliceRelay
+    _relay: ProtocolRelay | SpliceRelay | DatagramRelay
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
         """
@@ -231,6 +232,7 @@ class Session(Protocol):
         """
         It relays for a while now.
         """
+        assert not isinstance(self._relay, DatagramRelay)
         self._relay.keepAlive()
 
     def closingExpired(self) -> None:
@@ -370,6 +372,9 @@ class Session(Protocol):
             return
         factory, request = self._factory, self.request
         assert request is not None
+        if request.command == Command.UDP_ASSOCIATE:
+            self._associate(request)
+            return
         try:
             if request.command == _CONNECT:
                 connecting = factory.connector.connect(
@@ -441,6 +446,38 @@ class Session(Protocol):
             reason = str(exception) or type(exception).__name__
         assert self._dialect is not None
         self._refuse(reason, self._dialect.answer(code, Address.UNSPECIFIED), code)
+
+    def _associate(self, request: Request) -> None:
+        associations = self._factory.associations
+        assert associations is not None
+        try:
+            associating = associations.associate(request, self)
+        except Exception:
+            self._connectFailed(Failure())
+            return
+        self._pending = associating
+        associating.addCallback(self._associated).addErrback(self._connectFailed)
+
+    def _associated(self, relay: DatagramRelay) -> None:
+        self._pending = None
+        if self._state is not _CONNECTING:
+            relay.close()
+            return
+        assert self._dialect is not None
+        self._giveTime(None)
+        self._send(self._dialect.answer(ReplyCode.SUCCEEDED, relay.address))
+        self._relay = relay
+        self._state = _RELAYING
+        self.isConnected = True
+        self._dialect = None
+        del self._received
+        # To be written like those of TCP connections.
+        kind = IPv6Address if relay.address.type == AddressType.IPV6 else IPv4Address
+        address = kind("UDP", relay.address.host, relay.address.port)
+        self._factory.sessionConnected(self, address)
+        # It may be silent for as long as the association lasts.
+        keepAlive(self.transport)
+        relay.start(self.transport, self._relayFinished)
 
     # The relay.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -85,6 +86,20 @@ class PortRangeTests(SynchronousTestCase):
         refused = self.assertRaises(OSError, self.bound, ports)
         self.assertEqual(refused.errno, errno.EADDRINUSE)
         self.assertIn(str(first), str(refused))
+
+    def test_scope(self) -> None:
+        """
+        A link-local address is bound with its interface.
+        """
+        bound: list[Any] = []
+
+        class Remembers:
+            bind = staticmethod(bound.append)
+
+        sock: Any = Remembers()
+        ANY_PORT.bind(sock, "fe80::1", 2)
+        ANY_PORT.bind(sock, "fd00::1", 0)
+        self.assertEqual(bound, [("fe80::1", 0, 0, 2), ("fd00::1", 0)])
 
     def test_otherTrouble(self) -> None:
         """

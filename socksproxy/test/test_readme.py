@@ -13,7 +13,7 @@ from pathlib import Path
 
 from socksproxy.server.factory import Limits
 from socksproxy.tap import Options
-from socksproxy.test.processes import Client, ProcessTestCase, script
+from socksproxy.test.processes import PATIENCE, Client, ProcessTestCase, script
 from socksproxy.test.source import sourceFile
 
 
@@ -145,13 +145,35 @@ class ReadmeTests(ProcessTestCase):
         program.terminate()
         self.assertQuiet(program)
 
+    def test_echo(self) -> None:
+        """
+        A connector of one's own can serve UDP ASSOCIATE.
+        """
+        port = self.freePort()
+        path = Path(self.directory()) / "echo.py"
+        path.write_text(self.snippet("echo.py", port))
+        program = self.startProcess([sys.executable, str(path)])
+        client = self.connected(port)
+        self.assertEqual(client.greet(), b"\x05\x00")
+        code, bound = client.request("0.0.0.0", 0, 3)
+        self.assertEqual(code, 0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(PATIENCE)
+            udp.sendto(b"\0\0\0\3\1a\0\7hello", bound)
+            answer, source = udp.recvfrom(99)
+        self.assertEqual(answer, b"\0\0\0\1\xc0\0\2\1\0\7hello")
+        self.assertEqual(source, bound)
+        client.socket.close()
+        program.terminate()
+        self.assertEqual(program.errors, "")
+
     def test_options(self) -> None:
         """
         The options and their defaults are those of the table.
         """
         options = Options()
         table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
-        self.assertEqual(len(table), 11)
+        self.assertEqual(len(table), 13)
         for name, default in table:
             self.assertEqual(float(options[name]), float(default), name)
         self.assertEqual(float(options["idle-timeout"]), Limits().idleTimeout)

@@ -101,6 +101,25 @@ class HubTests(SynchronousTestCase):
         del os.splice
         self.assertIsNone(Hub.of(reactor))
 
+    def test_levels(self) -> None:
+        """
+        A watcher can have some events only, and be told until it has done
+        something about it; batches are numbered.
+        """
+        watcher = Watcher()
+        self.hub.watch(self.one.fileno(), watcher, select.EPOLLIN)
+        batch = self.hub.batch
+        self.hub.doRead()
+        self.assertEqual(watcher.events, [])
+        self.other.send(b"x")
+        self.hub.doRead()
+        self.hub.doRead()
+        self.assertEqual(watcher.events, [select.EPOLLIN] * 2)
+        self.one.recv(1)
+        self.hub.doRead()
+        self.assertEqual(len(watcher.events), 2)
+        self.assertEqual(self.hub.batch, batch + 4)
+
     def test_edges(self) -> None:
         """
         What there is already is told first, and everything once.

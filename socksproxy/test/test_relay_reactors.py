@@ -11,8 +11,9 @@ import signal
 from twisted.internet import reactor
 from twisted.trial.runner import TestLoader
 
-from socksproxy.test.processes import PATIENCE, ProcessTestCase, script
+from socksproxy.test.processes import PATIENCE, script
 from socksproxy.test.relaysuite import SEEDS
+from socksproxy.test.test_udp import UDPTestCase
 
 REACTORS = ("epoll", "poll", "select", "asyncio")
 
@@ -25,7 +26,7 @@ MODULES = [
 ]
 
 
-class ReactorTests(ProcessTestCase):
+class ReactorTests(UDPTestCase):
     """
     What is promised is promised under all of them.
     """
@@ -66,6 +67,7 @@ class ReactorTests(ProcessTestCase):
         for one, other in ((client, target), (target, client)):
             one.socket.sendall(data)
             self.assertEqual(other.receive(len(data)), data)
+        self.assertExchanges(self.associated(proxy), self.target())
         client.socket.close()
         self.assertEqual(target.receive(1), b"")
         target.socket.close()

@@ -157,10 +157,9 @@ class LoopbackTests(ReplyTestCase):
 
     def test_command(self) -> None:
         """
-        07: BIND is switched off, UDP ASSOCIATE is not there yet, others will
-        never be.
+        07: BIND and UDP ASSOCIATE are switched off, others will never be.
         """
-        proxy = self.startProxy("--port", "0", "--no-bind")
+        proxy = self.startProxy("--port", "0", "--no-bind", "--no-udp")
         for command in (2, 3, 0, 4, 0xF0, 0xFF):
             self.assertReply(proxy, 7, "127.0.0.1", 9, command)
         self.assertReply(proxy, 7, "0.0.0.0", 0, 3)
@@ -228,9 +227,9 @@ class PolicyTests(TestCase):
             await factory.drain(0)
 
 
-class NamespaceTests(ReplyTestCase):
+class NamespaceTestCase(ReplyTestCase):
     """
-    Causes that need a network of their own.
+    Networks of one's own.
     """
 
     def setUp(self) -> None:
@@ -304,6 +303,12 @@ class NamespaceTests(ReplyTestCase):
             self.ip(namespace, f"addr add 10.0.{number}.{host}/24 dev {network}")
             self.ip(namespace, f"addr add fd00:{number}::{host}/64 dev {network} nodad")
             self.ip(namespace, f"link set {network} up")
+
+
+class NamespaceTests(NamespaceTestCase):
+    """
+    Causes that need a network of their own.
+    """
 
     def proxyInside(self, *options: str) -> str:
         """

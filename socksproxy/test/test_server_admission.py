@@ -141,6 +141,24 @@ class AdmissionTests(SynchronousTestCase):
         admission.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_took(self) -> None:
+        """
+        Sessions that need more than others can make them run short, too.
+        """
+        admission = self.makeAdmission(0, 80)
+        admission.opened(FakeSession())
+        self.open = 60
+        admission.took(2)
+        self.assertTrue(self.port.reading)
+        self.open = 70
+        admission.took(80)
+        self.assertFalse(self.port.reading)
+        admission.took(-80)
+        self.open = 10
+        self.clock.advance(1)
+        self.assertTrue(self.port.reading)
+        admission.close()
+
     def test_connectedSessionsNeedNoMore(self) -> None:
         """
         A session that has its target's descriptor is not counted twice.

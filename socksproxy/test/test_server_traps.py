@@ -155,8 +155,8 @@ class ServerTrapTests(PeerTestCase):
         await self.session(port)
         [session] = self.relaying()
         relay = session._relay
-        self.assertIsInstance(relay, SpliceRelay)
-        for leg in (relay._client, relay._target):  # type: ignore[union-attr]
+        assert isinstance(relay, SpliceRelay)
+        for leg in (relay._client, relay._target):
             sock = leg.transport.socket
             self.assertTrue(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 

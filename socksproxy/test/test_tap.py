@@ -15,6 +15,7 @@ from unittest import skipIf
 from twisted.trial.unittest import SynchronousTestCase
 
 import socksproxy
+from socksproxy.outbound.associator import Filter
 from socksproxy.outbound.reachable import Advertised, PortRange
 from socksproxy.server.factory import Limits
 from socksproxy.tap import Options
@@ -174,6 +175,27 @@ class OptionsTests(SynchronousTestCase):
         )
         self.assertTrue(options["no-bind"])
 
+    def test_udp(self) -> None:
+        """
+        UDP ASSOCIATE is served, for everybody's datagrams and by any port, unless
+        told.
+        """
+        options = parsed()
+        self.assertFalse(options["no-udp"])
+        self.assertIsNone(options["udp-ports"])
+        self.assertIsNone(options["udp-filter"])
+        self.assertEqual(options["udp-timeout"], Limits().udpTimeout)
+        self.assertEqual(options["udp-per-client"], 0)
+        options = parsed(
+            *("--no-udp", "--udp-ports", "40000-40999", "--udp-filter", "address"),
+            *("--udp-timeout", "1.5", "--udp-per-client", "3"),
+        )
+        self.assertTrue(options["no-udp"])
+        self.assertEqual(options["udp-ports"], PortRange(40000, 40999))
+        self.assertIs(options["udp-filter"], Filter.ADDRESS)
+        self.assertEqual(options["udp-timeout"], 1.5)
+        self.assertEqual(options["udp-per-client"], 3)
+
     def test_workers(self) -> None:
         """
         One process serves unless told; 0 is as many as there are processors to
@@ -275,6 +297,14 @@ class MistakeTests(ProcessTestCase):
             )
         self.assertOneLine(("--resolver-threads", "0"), "'0'", "1 or more")
         self.assertOneLine(("--resolver-cache", "-1"), "'-1'", "seconds")
+
+    def test_badUDP(self) -> None:
+        """
+        So are ports that are no range, and a filter that is none.
+        """
+        for ports in ("40000", "0-9", "9-8", "a-b", "1-65536", "-"):
+            self.assertOneLine(("--udp-ports", ports), repr(ports), "40000-40999")
+        self.assertOneLine(("--udp-filter", "cone"), "'cone'", "address or port")
 
     def test_badEndpoint(self) -> None:
         """

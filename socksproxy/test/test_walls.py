@@ -16,7 +16,7 @@ PACKAGE = Path(socksproxy.__file__).parent
 
 FLOORS = (
     ("wire",),
-    ("errors", "deadlines"),
+    ("errors", "deadlines", "udpsocket"),
     ("interfaces",),
     ("auth", "access", "outbound", "relay"),
     ("server", "client"),

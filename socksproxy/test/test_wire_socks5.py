@@ -17,6 +17,8 @@ from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command, Method, ReplyCode
 from socksproxy.wire.errors import RemoteProtocolError
 from socksproxy.wire.socks5 import (
+    LAST_FRAGMENT,
+    Datagram,
     Greeting,
     Login,
     LoginAnswer,
@@ -253,3 +255,106 @@ class ReplyTests(SynchronousTestCase):
             for rest in (b"", b"\0\x01" + bytes(6)):
                 buffer = ReceiveBuffer(bytes((5, code)) + rest)
                 self.assertRaises(RemoteProtocolError, Reply.parse, buffer)
+
+
+datagrams = st.builds(
+    Datagram,
+    addresses,
+    st.binary(max_size=300),
+    octets.filter(lambda octet: octet != LAST_FRAGMENT),
+)
+
+DATAGRAMS = (
+    (Datagram(V4, b""), b"\0\0\0\x01\xc0\0\x02\x01\0\x50"),
+    (Datagram(V4, b"data", 0x81), b"\0\0\x81\x01\xc0\0\x02\x01\0\x50data"),
+    (Datagram(V6, b"data", 0x7F), b"\0\0\x7f" + V6.encode() + b"data"),
+    (Datagram(NAMED, b"\0"), b"\0\0\0\x03\x0bexample.org\x01\xbb\0"),
+)
+
+
+class DatagramTests(SynchronousTestCase):
+    """
+    L{Datagram}, whose ends are those of its packet.
+    """
+
+    def test_onTheWire(self) -> None:
+        """
+        The bytes are those of RFC 1928 section 7.
+        """
+        for datagram, packet in DATAGRAMS:
+            self.assertEqual(datagram.encode(), packet)
+            self.assertEqual(Datagram.parse(packet), datagram)
+            size = len(packet) - len(datagram.data)
+            self.assertEqual(Datagram.headerSize(packet), size)
+
+    def test_everyCut(self) -> None:
+        """
+        One that ends within its header is refused, wherever that is.
+        """
+        for datagram, packet in DATAGRAMS:
+            for cut in range(len(packet) - len(datagram.data)):
+                self.assertRaises(RemoteProtocolError, Datagram.parse, packet[:cut])
+
+    def test_largest(self) -> None:
+        """
+        The header may be as long as it can be, and the data too.
+        """
+        name = b".".join((b"x" * 63,) * 4)
+        for data in (b"", bytes(65_000)):
+            datagram = Datagram(Address.name(name, 53), data)
+            self.assertEqual(Datagram.parse(datagram.encode()), datagram)
+
+    def test_refused(self) -> None:
+        """
+        Unknown address types, impossible names, and the end of a sequence that
+        says nothing of its position.
+        """
+        for packet in (
+            b"\0\0\0\x02" + bytes(20),
+            b"\0\0\0\0" + bytes(20),
+            b"\0\0\0\x03\0\0\x50data",
+            b"\0\0\0\x03\x03a\0b\0\x50data",
+            b"\0\0\x80" + V4.encode() + b"data",
+        ):
+            self.assertRaises(RemoteProtocolError, Datagram.parse, packet)
+
+    def test_reservedIgnored(self) -> None:
+        """
+        It does not matter what a client puts into RSV.
+        """
+        packet = b"\xff\x01\0" + V4.encode() + b"data"
+        self.assertEqual(Datagram.parse(packet), Datagram(V4, b"data"))
+
+    @settings(deadline=None, max_examples=300)
+    @given(datagrams)
+    def test_roundTrip(self, datagram: Datagram) -> None:
+        """
+        Parsing what was encoded gives the same datagram.
+        """
+        packet = datagram.encode()
+        self.assertEqual(Datagram.parse(packet), datagram)
+        size = len(packet) - len(datagram.data)
+        self.assertEqual(Datagram.headerSize(packet), size)
+
+    @settings(deadline=None, max_examples=500)
+    @given(
+        st.one_of(
+            st.binary(max_size=40),
+            st.binary(max_size=40).map(lambda data: b"\0\0\0\x01" + data),
+            st.binary(max_size=40).map(lambda data: b"\0\0\x81\x03" + data),
+            st.binary(max_size=40).map(lambda data: b"\0\0\x01\x04" + data),
+        )
+    )
+    def test_garbage(self, packet: bytes) -> None:
+        """
+        Any bytes give a datagram or L{RemoteProtocolError}, and nothing else;
+        C{headerSize} never says anything but what C{parse} does.
+        """
+        size = Datagram.headerSize(packet)
+        try:
+            datagram = Datagram.parse(packet)
+        except RemoteProtocolError:
+            pass
+        else:
+            self.assertEqual(packet[size:], datagram.data)
+            self.assertEqual(Datagram.parse(datagram.encode()), datagram)

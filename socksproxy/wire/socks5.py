@@ -1,6 +1,6 @@
 """
-The messages of SOCKS version 5 (RFC 1928) and of its username/password
-sub-negotiation (RFC 1929).
+The messages of SOCKS version 5 (RFC 1928), of its username/password
+sub-negotiation (RFC 1929), and its datagrams.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
-from socksproxy.wire.constants import SOCKS5_VERSION, ReplyCode
+from socksproxy.wire.constants import SOCKS5_VERSION, AddressType, ReplyCode
 from socksproxy.wire.errors import RemoteProtocolError
 
 __all__ = [
     "LOGIN_VERSIONS",
+    "Datagram",
     "Greeting",
     "Login",
     "LoginAnswer",
@@ -27,6 +28,11 @@ LOGIN_VERSIONS = (1, 5)
 The versions of the username/password sub-negotiation: 01 is RFC 1929's, 05 is
 what some clients took it for.  Each is answered in kind.
 """
+
+
+_IPV4 = AddressType.IPV4
+_IPV6 = AddressType.IPV6
+_NAME = AddressType.NAME
 
 
 def _checkVersion(octet: int) -> None:
@@ -225,3 +231,67 @@ class Reply:
 
     def encode(self) -> bytes:
         return bytes((SOCKS5_VERSION, self.code, 0)) + self.bound.encode()
+
+
+LAST_FRAGMENT = 0x80
+"""
+The bit of FRAG that marks the end of a sequence (RFC 1928 section 7).
+"""
+
+MAX_HEADER = 262
+"""
+The bytes before the data: RSV, FRAG, ATYP, a name of 255 bytes with its length,
+and a port.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """
+    C{RSV FRAG ATYP DST.ADDR DST.PORT DATA} (RFC 1928 section 7), one whole UDP
+    payload.  What a client puts into RSV is ignored.
+
+    @ivar address: where it shall go, or, on its way to the client, where it came
+        from.
+    @ivar data: may be empty.
+    @ivar fragment: FRAG; 0: it stands alone.  Otherwise the position in a
+        sequence, 1 to 127, with L{LAST_FRAGMENT} set in the last.
+    """
+
+    address: Address
+    data: bytes
+    fragment: int = 0
+
+    @staticmethod
+    def headerSize(packet: bytes) -> int:
+        """
+        How many bytes there are, or should be, before the data; 0: there is no
+        telling.
+        """
+        if len(packet) < 5:
+            return 0
+        addressType = packet[3]
+        if addressType == _IPV4:
+            return 10
+        if addressType == _IPV6:
+            return 22
+        return 7 + packet[4] if addressType == _NAME else 0
+
+    @classmethod
+    def parse(cls, packet: bytes) -> Datagram:
+        """
+        @raise RemoteProtocolError: it is too short, its address is wrong, or its
+            FRAG says that it is the last of nothing.
+        """
+        header = ReceiveBuffer(packet[:MAX_HEADER])
+        length = len(header)
+        address = Address.parse(header, skip=3)
+        if address is None:
+            raise RemoteProtocolError("a datagram that is shorter than its header")
+        fragment = packet[2]
+        if fragment == LAST_FRAGMENT:
+            raise RemoteProtocolError("a fragment without a position")
+        return cls(address, packet[length - len(header) :], fragment)
+
+    def encode(self) -> bytes:
+        return bytes((0, 0, self.fragment)) + self.address.encode() + self.data

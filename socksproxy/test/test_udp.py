@@ -1,0 +1,562 @@
+"""
+UDP ASSOCIATE, with a real C{twistd}, real clients and real networks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import struct
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest, skipIf
+
+from twisted.names import dns
+
+from socksproxy.test.processes import (
+    PATIENCE,
+    Client,
+    Finished,
+    ProcessTestCase,
+    Proxy,
+    needs,
+)
+from socksproxy.test.test_replies import NamespaceTestCase
+
+try:
+    import socks
+except ImportError:
+    socks = None
+
+
+def header(host: str, port: int, fragment: int = 0) -> bytes:
+    """
+    What stands before the data; it knows nothing of the package's own parsers.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.encode("ascii")
+        encoded = bytes((3, len(name))) + name
+    else:
+        encoded = bytes((1 if address.version == 4 else 4,)) + address.packed
+    return bytes((0, 0, fragment)) + encoded + struct.pack("!H", port)
+
+
+class Associated:
+    """
+    A client with an association.
+
+    @ivar tcp: the connection that it lives by.
+    @ivar udp: a socket that is connected to the relay.
+    """
+
+    def __init__(self, tcp: Client, bound: tuple[str, int]) -> None:
+        self.tcp = tcp
+        self.bound = bound
+        self.udp = socket.socket(tcp.socket.family, socket.SOCK_DGRAM)
+        self.udp.settimeout(PATIENCE)
+        self.udp.connect(bound)
+
+    def send(self, data: bytes, host: str, port: int, fragment: int = 0) -> None:
+        self.udp.send(header(host, port, fragment) + data)
+
+    def receive(self, host: str, port: int) -> bytes:
+        """
+        The data of the next datagram, which comes from there.
+        """
+        packet = self.udp.recv(65_535)
+        expected = header(host, port)
+        if not packet.startswith(expected):
+            raise AssertionError(f"this is not from {host}: {packet[:30]!r}")
+        return packet[len(expected) :]
+
+    def close(self) -> None:
+        self.tcp.socket.close()
+        self.udp.close()
+
+
+class UDPTestCase(ProcessTestCase):
+    """
+    What the tests share.
+    """
+
+    def associated(
+        self,
+        proxy: Proxy,
+        host: str = "127.0.0.1",
+        hint: str = "0.0.0.0",
+        port: int = 0,
+    ) -> Associated:
+        """
+        A new association.
+        """
+        client = self.client(proxy.greeted(host))
+        code, bound = client.request(hint, port, 3)
+        self.assertEqual(code, 0)
+        associated = Associated(client, bound)
+        self.addCleanup(associated.close)
+        return associated
+
+    def target(self, host: str = "127.0.0.1") -> socket.socket:
+        """
+        A UDP socket.
+        """
+        target = socket.socket(
+            socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+        )
+        self.addCleanup(target.close)
+        target.settimeout(PATIENCE)
+        target.bind((host, 0))
+        return target
+
+    def assertExchanges(
+        self, client: Associated, target: socket.socket, data: bytes = b"hello"
+    ) -> tuple[str, int]:
+        """
+        A datagram goes to C{target} and comes back.
+
+        @return: where it came from.
+        """
+        host, port = target.getsockname()[:2]
+        client.send(data, host, port)
+        received, source = target.recvfrom(65_535)
+        self.assertEqual(received, data)
+        target.sendto(data, source)
+        self.assertEqual(client.receive(host, port), data)
+        return source[0], source[1]
+
+
+class AssociationTests(UDPTestCase):
+    """
+    A client of a few lines.
+    """
+
+    def test_sizes(self) -> None:
+        """
+        Datagrams of all sizes go both ways, by IPv4 and IPv6, from clients of
+        either, and the reply names an address of the client's family.
+        """
+        for host, interface in (("127.0.0.1", "127.0.0.1"), ("::1", "::1")):
+            proxy = self.startProxy("--port", "0", "--interface", interface)
+            client = self.associated(proxy, host)
+            self.assertEqual(client.bound[0], host)
+            for target in (self.target(), self.target("::1")):
+                for size in (0, 1, 1_400, 1_500, 9_000, 60_000, 65_000):
+                    self.assertExchanges(client, target, os.urandom(size))
+            self.assertQuiet(proxy)
+
+    def test_bothFamilies(self) -> None:
+        """
+        A proxy that listens for both families on one socket tells each client an
+        address of its own.
+        """
+        proxy = self.startProxy("--listen", "tcp6:0:interface=\\:\\:", "--open-proxy")
+        target = self.target()
+        for host in ("127.0.0.1", "::1"):
+            client = self.associated(proxy, host)
+            self.assertEqual(client.bound[0], host)
+            self.assertExchanges(client, target)
+        self.assertQuiet(proxy)
+
+    def test_hints(self) -> None:
+        """
+        All that clients say of where they are is accepted.
+        """
+        proxy = self.startProxy()
+        target = self.target()
+        for hint in ("0.0.0.0", "::", "0", "10.1.2.3", "fd00::1", "me.example"):
+            for port in (0, 40_000):
+                self.assertExchanges(
+                    self.associated(proxy, hint=hint, port=port), target
+                )
+        self.assertQuiet(proxy)
+
+    def test_fragments(self) -> None:
+        """
+        Fragments arrive as one datagram.
+        """
+        proxy = self.startProxy()
+        client = self.associated(proxy)
+        target = self.target()
+        host, port = target.getsockname()
+        client.send(b"lost", host, port, 0x82)
+        for number in range(1, 127):
+            client.send(bytes((number,)) * 400, host, port, number)
+        client.send(b"the end", host, port, 0xFF)
+        whole = b"".join(bytes((number,)) * 400 for number in range(1, 127))
+        self.assertEqual(target.recv(65_535), whole + b"the end")
+        client.tcp.socket.close()
+        self.until(lambda: "1 datagrams sent, 0 received, 1 dropped" in proxy.log, "")
+        self.assertQuiet(proxy)
+
+    def test_malformed(self) -> None:
+        """
+        Rubbish does not end an association.
+        """
+        proxy = self.startProxy()
+        client = self.associated(proxy)
+        target = self.target()
+        host, port = target.getsockname()
+        for packet in (
+            b"",
+            b"\0",
+            header(host, port)[:-1],
+            header(host, 0) + b"x",
+            header("no-such-host.invalid", 9) + b"x",
+            b"\0\0\0\x03\0\0\x50x",
+            b"\0\0\0\x7f" + bytes(30),
+            header("255.255.255.255", 9) + b"x",
+            bytes(65_507),
+        ):
+            client.udp.send(packet)
+        self.assertExchanges(client, target)
+        client.tcp.socket.close()
+        self.until(lambda: ": closed, " in proxy.log, "no end")
+        self.assertIn("1 datagrams sent, 1 received, 9 dropped", proxy.log)
+        self.assertQuiet(proxy)
+
+    def test_strangers(self) -> None:
+        """
+        Nobody else can use the association, nor be taken for a target.
+        """
+        proxy = self.startProxy()
+        client = self.associated(proxy)
+        target = self.target()
+        host, port = target.getsockname()
+        stranger = self.target("127.0.0.2")
+        stranger.sendto(header(host, port) + b"first", client.bound)
+        self.assertExchanges(client, target)
+        for other in (stranger, self.target()):
+            other.sendto(header(host, port) + b"later", client.bound)
+        self.assertExchanges(client, target)
+        client.tcp.socket.close()
+        self.until(lambda: ": closed, " in proxy.log, "no end")
+        self.assertIn("2 datagrams sent, 2 received, 1 dropped", proxy.log)
+        self.assertQuiet(proxy)
+
+    def test_filter(self) -> None:
+        """
+        Everybody can answer, or, with C{--udp-filter}, only hosts, or their
+        ports, that the client has sent to.
+        """
+        for filter, heard in (("none", 3), ("address", 2), ("port", 1)):
+            proxy = self.startProxy("--port", "0", "--udp-filter", filter)
+            client = self.associated(proxy)
+            target = self.target()
+            relay = self.assertExchanges(client, target)
+            senders = [self.target("127.0.0.2"), self.target(), target]
+            for sender in senders:
+                sender.sendto(b"x", relay)
+            for sender in senders[-heard:]:
+                self.assertEqual(client.receive(*sender.getsockname()), b"x")
+            self.assertQuiet(proxy)
+
+    def test_ports(self) -> None:
+        """
+        C{--udp-ports} are the ports, and when there is none left the reply is 01.
+        """
+        with self.target() as free:
+            port = free.getsockname()[1]
+        proxy = self.startProxy("--port", "0", "--udp-ports", f"{port}-{port}")
+        client = self.associated(proxy)
+        self.assertEqual(client.bound[1], port)
+        self.assertEqual(self.client(proxy.greeted()).request("0.0.0.0", 0, 3)[0], 1)
+        client.close()
+        self.until(lambda: ": closed, " in proxy.log, "no end")
+        self.assertEqual(self.associated(proxy).bound[1], port)
+        self.assertQuiet(proxy)
+
+    def test_perClient(self) -> None:
+        """
+        C{--udp-per-client}: more get reply 02, until one has ended.
+        """
+        proxy = self.startProxy("--port", "0", "--udp-per-client", "2")
+        first, _ = self.associated(proxy), self.associated(proxy)
+        self.assertEqual(self.client(proxy.greeted()).request("0.0.0.0", 0, 3)[0], 2)
+        first.close()
+        self.until(lambda: ": closed, " in proxy.log, "no end")
+        self.associated(proxy)
+        self.assertQuiet(proxy)
+
+    def test_timeout(self) -> None:
+        """
+        C{--udp-timeout}: an association without a datagram ends, and its TCP
+        connection too.
+        """
+        proxy = self.startProxy("--port", "0", "--udp-timeout", "0.2")
+        client = self.associated(proxy)
+        self.assertTrue(client.tcp.isReset())
+        self.until(lambda: "idle for too long" in proxy.log, proxy.log)
+        self.assertQuiet(proxy)
+
+    def test_switchedOff(self) -> None:
+        """
+        C{--no-udp}: the reply is 07.
+        """
+        proxy = self.startProxy("--port", "0", "--no-udp")
+        self.assertEqual(self.client(proxy.greeted()).request("0.0.0.0", 0, 3)[0], 7)
+        self.assertQuiet(proxy)
+
+    def test_UNIX(self) -> None:
+        """
+        A client on a UNIX socket has no address to send datagrams from: 07.
+        """
+        path = os.path.join(self.directory(), "socks")
+        proxy = self.startProxy("--listen", f"unix:{path}")
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        client = self.client(Client(connection))
+        client.greet()
+        self.assertEqual(client.request("0.0.0.0", 0, 3)[0], 7)
+        self.assertQuiet(proxy)
+
+    def test_restart(self) -> None:
+        """
+        Associations end with the proxy, which logs them.
+        """
+        proxy = self.startProxy("--port", "0", "--grace", "0")
+        self.assertExchanges(self.associated(proxy), self.target())
+        self.assertStops(proxy)
+        self.assertIn("the proxy stopped, 5 bytes sent, 5 received", proxy.log)
+        self.assertQuiet(proxy)
+
+    def test_nothingLeft(self) -> None:
+        """
+        No descriptor is left over from 1,000 associations that end in every way:
+        the client leaves, resets, ends its side, falls silent; with targets that
+        answer, that refuse, that have a name.
+        """
+        proxy = self.startProxy("--port", "0", "--udp-timeout", "3")
+        self.assertExchanges(self.associated(proxy), target := self.target())
+        refusing = self.target()
+        refused = refusing.getsockname()[1]
+        refusing.close()
+        before = proxy.descriptors - 3
+        silent: list[Associated] = []
+        for number in range(1_000):
+            client = self.associated(proxy)
+            if number % 3 == 0:
+                self.assertExchanges(client, target)
+            elif number % 3 == 1:
+                client.send(b"x", "127.0.0.1", refused)
+                client.send(b"x", "::1", refused)
+            else:
+                client.send(b"x", "localhost", refused)
+            if number % 4 == 0:
+                client.close()
+            elif number % 4 == 1:
+                client.tcp.reset()
+                client.udp.close()
+            elif number % 4 == 2:
+                client.tcp.socket.shutdown(socket.SHUT_WR)
+                client.udp.close()
+            else:
+                silent.append(client)
+            if len(silent) == 50:
+                for one in silent:
+                    self.assertTrue(one.tcp.isReset())
+                    one.close()
+                silent.clear()
+        self.until(
+            lambda: proxy.descriptors <= before, f"{proxy.descriptors} > {before}"
+        )
+        for reason in ("closed", "reset by the client", "idle for too long"):
+            self.until(lambda why=reason: f": {why}, " in proxy.log, reason)  # type: ignore[misc]
+        self.assertQuiet(proxy)
+
+
+@needs("dnsmasq")
+@skipIf(socks is None, "PySocks is not installed: pip install PySocks")
+class PySocksTests(UDPTestCase):
+    """
+    PySocks, which asks a name server.
+    """
+
+    def nameServer(self) -> int:
+        """
+        dnsmasq on loopback, by IPv4 and IPv6.
+
+        @return: its port.
+        """
+        program = shutil.which("dnsmasq")
+        assert program is not None
+        for _ in range(10):
+            with self.target() as free:
+                port = int(free.getsockname()[1])
+            server = self.startProcess(
+                [
+                    *(
+                        program,
+                        f"--port={port}",
+                        "--host-record=four.example,192.0.2.7",
+                    ),
+                    *("--listen-address=127.0.0.1", "--listen-address=::1"),
+                    *("--bind-interfaces", "--no-daemon", "--log-facility=-"),
+                    *("--conf-file=/dev/null", "--no-hosts", "--no-resolv"),
+                    *("--local=/example/", "--user=", "--group="),
+                ]
+            )
+            self.until(
+                lambda server=server: (  # type: ignore[misc]
+                    "started" in server.errors or server.process.poll() is not None
+                ),
+                "dnsmasq does not start",
+            )
+            if server.process.poll() is None:
+                return port
+        raise SkipTest(f"dnsmasq does not run: {server.errors}")
+
+    def test_queries(self) -> None:
+        """
+        Queries reach the server by its IPv4 address, its IPv6 address and its
+        name, and its answers come back.
+        """
+        port = self.nameServer()
+        proxy = self.startProxy()
+        asking = socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(asking.close)
+        asking.settimeout(PATIENCE)
+        asking.set_proxy(socks.SOCKS5, "127.0.0.1", proxy.port)
+        asking.bind(("127.0.0.1", 0))
+        for number, host in enumerate(("127.0.0.1", "::1", "localhost")):
+            query = dns.Message(number, recDes=1)
+            query.addQuery(b"four.example", dns.A)
+            asking.sendto(query.toStr(), (host, port))
+            data, source = asking.recvfrom(4096)
+            answer = dns.Message()
+            answer.fromStr(data)
+            self.assertEqual(answer.id, number)
+            payload: Any = answer.answers[0].payload
+            self.assertEqual(payload.dottedQuad(), "192.0.2.7")
+            hosts = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+            self.assertIn(source[0], hosts)
+            self.assertEqual(source[1], port)
+        asking.close()
+        self.until(lambda: "3 datagrams sent, 3 received, 0 dropped" in proxy.log, "")
+        self.assertQuiet(proxy)
+
+
+PROXY = """
+    import sys
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import serverFromString
+    from twisted.python.log import startLogging
+    from socksproxy import SOCKS5Factory, SOCKS5Service
+    from socksproxy.outbound.reachable import Advertised, PortRange
+
+    startLogging(sys.stdout)
+    factory = SOCKS5Factory(
+        reactor, advertised=Advertised("10.0.2.1"), udpPorts=PortRange(41000, 41003)
+    )
+    endpoint = serverFromString(reactor, "tcp:1080:interface=10.0.1.1")
+    SOCKS5Service(factory, [endpoint]).startService()
+    reactor.run()
+"""
+
+CLIENT = """
+    import socket, subprocess, sys
+
+    tcp = socket.create_connection(("10.0.2.1", 1080))
+    tcp.sendall(b"\\5\\1\\0")
+    assert tcp.recv(2) == b"\\5\\0"
+    tcp.sendall(b"\\5\\3\\0\\1" + bytes(6))
+    reply = tcp.recv(10)
+    assert reply[:4] == b"\\5\\0\\0\\1", reply
+    relay = socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big")
+    print(*relay)
+    target = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    target.bind(("10.0.2.2", 9))
+    target.settimeout(60)
+    head = b"\\0\\0\\0\\1\\x0a\\0\\2\\2\\0\\x09"
+    sends = (
+        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        "s.sendto(bytes.fromhex(sys.argv[1]), (sys.argv[2], int(sys.argv[3])))"
+    )
+
+    def stranger():
+        subprocess.run(
+            ["ip", "netns", "exec", sys.argv[1], sys.executable, "-c", sends]
+            + [(head + b"stranger").hex(), relay[0], str(relay[1])], check=True
+        )
+
+    stranger()
+    mine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    mine.settimeout(60)
+    mine.sendto(head + b"one", relay)
+    data, source = target.recvfrom(99)
+    print(data.decode(), source[0])
+    target.sendto(b"two", source)
+    data, source = mine.recvfrom(99)
+    assert source == relay, source
+    print(data.removeprefix(head).decode())
+    stranger()
+    mine.sendto(head + b"three", relay)
+    print(target.recv(99).decode())
+"""
+
+
+class NATTests(NamespaceTestCase):
+    """
+    A proxy in a private network.
+    """
+
+    def test_advertised(self) -> None:
+        """
+        Beyond a NAT a client is told the address that it can reach, and its
+        datagrams go through; those of a third host are dropped, before and after
+        the client's own.
+        """
+        if shutil.which("nft") is None:
+            self.skipTest("nft is not installed: apt-get install nftables")
+        router, client, third = (self.namespace() for _ in range(3))
+        self.join(self.a, router, "e1")
+        self.join(router, client, "e2")
+        self.join(router, third, "e3")
+        self.set(router, "ipv4/ip_forward=1")
+        self.ip(self.a, "route add default via 10.0.1.2")
+        self.ip(client, "route add default via 10.0.2.1")
+        self.ip(third, "route add default via 10.0.3.1")
+        for rule in (
+            "add table ip t",
+            "add chain ip t in { type nat hook prerouting priority -100 ; }",
+            "add chain ip t out { type nat hook postrouting priority 100 ; }",
+            "add rule ip t in ip daddr 10.0.2.1 tcp dport 1080 dnat to 10.0.1.1",
+            "add rule ip t in ip daddr 10.0.2.1 udp dport 41000-41003 dnat to 10.0.1.1",
+            "add rule ip t out ip saddr 10.0.1.0/24 masquerade",
+        ):
+            self.check("ip", "netns", "exec", router, "nft", rule)
+        proxy = self.startInside(self.a, PROXY)
+        self.until(lambda: "SOCKS5Factory starting" in proxy.log, proxy.log)
+        done = self.runInside(client, CLIENT, third)
+        self.assertEqual(done.status, 0, repr(done))
+        where, one, two, three = done.output.splitlines()
+        self.assertRegex(where, r"^10\.0\.2\.1 4100[0-3]$")
+        self.assertEqual((one, two, three), ("one 10.0.2.1", "two", "three"))
+        self.until(lambda: "1 dropped" in proxy.log, proxy.log)
+        self.assertIn("2 datagrams sent, 1 received, 1 dropped", proxy.log)
+        self.assertQuiet(proxy)
+
+    def startInside(self, namespace: str, program: str) -> Proxy:
+        """
+        Start a Python program in a namespace.
+        """
+        path = Path(self.directory()) / "program.py"
+        path.write_text(textwrap.dedent(program))
+        return self.startProcess(
+            ["ip", "netns", "exec", namespace, sys.executable, str(path)]
+        )
+
+    def runInside(self, namespace: str, program: str, *arguments: str) -> Finished:
+        """
+        Run one to its end.
+        """
+        path = Path(self.directory()) / "program.py"
+        path.write_text(textwrap.dedent(program))
+        return self.run_(
+            *("ip", "netns", "exec", namespace, sys.executable, str(path), *arguments)
+        )
