@@ -270,7 +270,7 @@ class MistakeTests(ProcessTestCase):
         A range of ports is two of them, the first one first.
         """
         for given in ("", "20000", "2-1", "0-1", "1-65536", "a-b", "1-2-3", "-1-2"):
-            self.assertOneLine(("--bind-ports", given), "20000-20999")
+            self.assertOneLine(("--bind-ports", given), "40000-40999")
 
     def test_badAdvertised(self) -> None:
         """
