@@ -460,6 +460,8 @@ class Session(Protocol):
 
     def _associated(self, relay: DatagramRelay) -> None:
         self._pending = None
+        if self._state is _CONNECTING and self._clientEnded:
+            self._refuse(_LEFT)
         if self._state is not _CONNECTING:
             relay.close()
             return

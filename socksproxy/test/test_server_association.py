@@ -306,6 +306,18 @@ class ServedTests(AssociateTestCase):
         assert self.factory.associations is not None
         self.assertEqual(self.factory.associations._counts, {})
 
+    def test_leftInTheHandshake(self) -> None:
+        """
+        So does one that had left before its request was looked at.
+        """
+        session, transport = self.request()
+        [association] = self.connector.associations
+        session._clientEnded = True
+        association.associate()
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(association.closed, 1)
+        self.assertEqual(self.reactor.readers, [])
+
     def test_idle(self) -> None:
         """
         It ends when it is idle, and CONNECT's idle timeout is not its own.
