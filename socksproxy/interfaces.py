@@ -34,6 +34,7 @@ __all__ = [
     "IConnector",
     "IDatagramReceiver",
     "IDialect",
+    "ILogins",
     "INegotiation",
     "ISecurityLayer",
     "ISession",
@@ -195,6 +196,23 @@ class IAuthenticator(Interface):
 
         @return: L{None} not to offer it to this client after all: the server
             looks at its next authenticator.
+        """
+
+
+class ILogins(Interface):
+    """
+    What names and passwords are worth, whichever dialect they were said in.  An
+    authenticator that asks for such provides it too.
+    """
+
+    def login(
+        username: bytes, password: bytes, session: ISession
+    ) -> Deferred[Identity]:
+        """
+        @return: fires with who the client is.  Fails with a L{LoginFailed
+            <twisted.cred.error.LoginFailed>}: it is not that, or it could not be
+            found out, which was logged then; what to answer is the same.
+            The session cancels it when the client leaves.
         """
 
 
