@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.tcp import Connection, Port
 from twisted.python.failure import Failure
 
-__all__ = ["HubConnection", "acceptThrough"]
+__all__ = ["HubConnection", "acceptThrough", "keepUrgentInline"]
 
 TransportAddress = IPv4Address | IPv6Address
 
@@ -74,14 +74,24 @@ def acceptThrough(hub: Any, port: object) -> None:
         hub.watch(sock.fileno(), connection)
         return connection
 
-    # What it accepts has it, too.
+    # What it accepts has these, too.
+    keepUrgentInline(port.socket)
     port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     port.transport = accepted  # type: ignore[assignment]
 
 
+def keepUrgentInline(sock: socket.socket) -> None:
+    """
+    Have an urgent byte stay in its place in the stream.  If this were done only when
+    there is one it would be lost to whoever is just reading past it.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
 class HubConnection(Connection):
     """
-    A connection whose socket no other process has.  C{TCP_NODELAY} is set.
+    A connection whose socket no other process has.  C{TCP_NODELAY} and
+    C{SO_OOBINLINE} are set.
     """
 
     logstr = "socksproxy connection"
@@ -123,6 +133,7 @@ class HubConnection(Connection):
         Let the protocol have it.
         """
         self.connected = 1
+        keepUrgentInline(self.socket)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Most protocols here do not want to read yet: it saves a system call
         # or two to ask only when they have said so.
