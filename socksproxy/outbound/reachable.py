@@ -73,7 +73,7 @@ class PortRange:
             except OSError as wrong:
                 if wrong.errno != errno.EADDRINUSE:
                     raise GeneralFailure(
-                        f"no port can be had at {host or 'any address'}: {wrong.strerror}"
+                        f"no port at {host or 'any address'}: {wrong.strerror}"
                     ) from wrong
             else:
                 return

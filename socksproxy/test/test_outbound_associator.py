@@ -526,7 +526,7 @@ class NameTests(AssociatorTestCase):
         such names, the oldest of which are given up.
         """
         target, address = self.target()
-        for number in range(2 * QUEUED):
+        for _ in range(2 * QUEUED):
             self.association.send(b"x", Address.name("silent.example", 9))
         self.association.send(b"one", self.named(address, "slow.example"))
         self.names.known["quick.example"] = ["127.0.0.1"]
