@@ -531,7 +531,7 @@ class AddressTests(BinderTestCase):
         When another process listens on the port that was just bound, another port
         is taken.
         """
-        rivals = []
+        rivals: list[socket.socket] = []
 
         class Raced(PortRange):
             def bind(self, sock: socket.socket, host: str, scope: int = 0) -> None:
