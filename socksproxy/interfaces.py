@@ -342,6 +342,13 @@ class IDatagramReceiver(Interface):
         @param data: its payload.
         """
 
+    def datagramRejected(data: bytes) -> None:
+        """
+        One that came is kept from the client: it did not ask for it.
+
+        @param data: its payload.
+        """
+
 
 class IAssociation(Interface):
     """

@@ -358,9 +358,11 @@ class Options(usage.Options, AuthOptionMixin):
     def opt_advertise(self, address: str) -> None:
         """
         Address at which others reach this machine, where it is not its own: that
-        of a NAT that passes --bind-ports on. May be given twice: one for IPv4
-        and one for IPv6.
+        of a NAT that passes --bind-ports and --udp-ports on. May be given twice:
+        one for IPv4 and one for IPv6.
         """
+        if address in ("0.0.0.0", "::"):
+            raise usage.UsageError(f"--advertise {address}: that is nobody's address")
         self._setAddress("advertise", "advertised", address)
 
     def _setAddress(self, option: str, key: str, address: str) -> None:
