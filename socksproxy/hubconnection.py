@@ -27,11 +27,15 @@ TransportAddress = IPv4Address | IPv6Address
 
 IN = getattr(select, "EPOLLIN", 1)
 OUT = getattr(select, "EPOLLOUT", 4)
-HUNG_UP = 0
+LASTING = 0
+"""
+What stays as it is: from then on a short read does not show that there is nothing
+more, as an EOF or what is behind an urgent byte is not told of again.
+"""
 if hasattr(select, "epoll"):
-    HUNG_UP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    LASTING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
 
-READABLE = IN | HUNG_UP
+READABLE = IN | LASTING
 
 ROUNDS = 8
 """
@@ -233,8 +237,6 @@ class HubConnection(Connection):
                 self.readConnectionLost(_DONE)
                 return
             if len(data) < self.bufferSize:
-                # It is empty; but an edge that brought the EOF, too, does not come
-                # again.
                 self._ready &= ~IN
             self.protocol.dataReceived(data)
             if not (self._ready & READABLE and self._wanted & IN):

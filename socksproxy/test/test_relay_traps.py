@@ -93,15 +93,17 @@ class Session:
         self.reasons: list[str] = []
         address = ("127.0.0.1", 0)
         client, target = ClientProtocol(), RelayEnd()
+        transports = []
         for inner, protocol in ((self.innerClient, client), (self.innerTarget, target)):
             inner.setblocking(False)
             keepUrgentInline(inner)
-            connection = HubConnection(inner, protocol, reactor, hub, address)
-            connection.connected = 1
-            protocol.makeConnection(connection)
+            transport = HubConnection(inner, protocol, reactor, hub, address)
+            transport.connected = 1
+            protocol.makeConnection(transport)
+            transports.append(transport)
         self.relay = client.relay = SpliceRelay(
             hub,
-            client.transport,
+            transports[0],
             early,
             target,
             IdleWatch(Clock(), 0, 0),
