@@ -223,9 +223,10 @@ def _rank(exception: BaseException) -> int:
 def wordsOf(exception: BaseException | None) -> str:
     """
     What has happened, for a log line.  OpenSSL, which need not be installed, keeps
-    its words in tuples: library, function, reason.
+    its words in tuples: library, function, reason; the last one tells what all of
+    them come to.
     """
     reasons = exception.args[0] if exception is not None and exception.args else None
-    if isinstance(reasons, list):
-        return ", ".join(str(reason[-1]) for reason in reasons)
+    if isinstance(reasons, list) and reasons:
+        return str(reasons[-1][-1])
     return str(exception) or type(exception).__name__
