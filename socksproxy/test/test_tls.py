@@ -33,6 +33,7 @@ if not noTLS:
         PrivateFormat,
         load_pem_private_key,
     )
+    from OpenSSL import SSL
     from twisted.protocols.tls import TLSMemoryBIOFactory
 
     from socksproxy.test.authority import Authority
@@ -112,8 +113,10 @@ class DescriptionTests(TLSTestCase):
         """
         Anything else to listen on is an endpoint's description itself.
         """
-        self.made(rf"tls:endpoint=tcp\:7:privateKey={self.server}").listen(Factory())
-        self.assertEqual(self.reactor.tcpServers.pop()[0], 7)
+        for inner in (r"tcp\:7", r"haproxy\:tcp\:7"):
+            endpoint = self.made(f"tls:endpoint={inner}:privateKey={self.server}")
+            endpoint.listen(Factory())
+            self.assertEqual(self.reactor.tcpServers.pop()[0], 7)
         self.assertWrong(f"tls:endpoint=carrier:privateKey={self.server}", "carrier")
 
     def test_quoted(self) -> None:
@@ -152,6 +155,23 @@ class DescriptionTests(TLSTestCase):
         ):
             files = self.made(f"tls:0:privateKey={self.server}{own}", of).files
             self.assertEqual(files.clientCA, expected and os.path.abspath(expected))
+
+    def test_options(self) -> None:
+        """
+        What is weak is switched off, whatever OpenSSL would do by itself.
+        """
+        for kind in ("tls", "ssl"):
+            files = self.made(f"{kind}:0:privateKey={self.server}").files
+            context = files.context(files.certificates())
+            options = context.set_options(0)
+            for name in (
+                *("NO_SSLv3", "NO_TLSv1", "NO_TLSv1_1"),
+                *("NO_COMPRESSION", "NO_RENEGOTIATION", "NO_TICKET"),
+            ):
+                self.assertTrue(options & getattr(SSL, f"OP_{name}"), name)
+            for name in ("NO_TLSv1_2", "NO_TLSv1_3"):
+                self.assertFalse(options & getattr(SSL, f"OP_{name}"), name)
+            self.assertEqual(context.get_session_cache_mode(), SSL.SESS_CACHE_OFF)
 
     def test_wrong(self) -> None:
         """
