@@ -16,13 +16,14 @@ from twisted.application.service import IService
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.tls import TLSOptions
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
@@ -150,7 +151,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin):
+class Options(usage.Options, AuthOptionMixin, TLSOptions):
     """
     The command line.
 
@@ -177,7 +178,7 @@ class Options(usage.Options, AuthOptionMixin):
         ["no-bind", None, "Answer BIND with reply 07, command not supported."],
         ["no-udp", None, "Do not serve UDP ASSOCIATE."],
     ]
-    optParameters: ClassVar = [
+    optParameters: ClassVar[list[list[Any]]] = [
         [
             "port",
             "p",
@@ -339,7 +340,7 @@ class Options(usage.Options, AuthOptionMixin):
     def opt_listen(self, description: str) -> None:
         """
         A Twisted server endpoint to listen on, like tcp6:1080:interface=\\:\\:1,
-        unix:/run/socks.sock, ssl:1443:privateKey=key.pem:certKey=cert.pem or
+        unix:/run/socks.sock, tls:1443:privateKey=key.pem:certKey=cert.pem or
         systemd:domain=INET:index=0. May be given several times. Then --port and
         --interface count only if they are given too.
         """
@@ -403,6 +404,7 @@ class Options(usage.Options, AuthOptionMixin):
             self["local-end"] = replace(
                 self["local-end"], interface=self["bind-interface"]
             )
+        self.checkTLS()
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -477,17 +479,18 @@ def makeService(options: Options) -> IService:
         if number:
             listening = worker.InheritingReactor(reactor, worker.descriptorOf(index))
         try:
-            endpoints.append(serverFromString(listening, description))
+            endpoints.append(options.endpoint(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
     checkers = options.get("credCheckers")
+    certified = options.certificateAuthenticators()
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
     associator = Associator(reactor, resolver, hub, localEnd, filter)
     factory = SOCKS5Factory(
         reactor,
-        authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
+        authenticators=[PasswordAuthenticator(checkers)] if checkers else certified,
         connector=DirectConnector(
             reactor,
             resolver,
@@ -512,7 +515,8 @@ def makeService(options: Options) -> IService:
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
     )
-    grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
+    grace = options["grace"]
+    isOpen = bool(checkers or certified or options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
     if number:
         return Worker(*what)

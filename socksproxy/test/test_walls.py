@@ -22,9 +22,11 @@ FLOORS = (
     ("server", "client"),
     ("monitor",),
     ("service",),
+    ("tls",),
     ("worker",),
     ("workers",),
     ("command",),
+    ("options",),
     ("tap",),
 )
 """
