@@ -1,0 +1,100 @@
+"""
+Logins that PAM checks: C{--auth pam:SERVICE}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from socksproxy.auth.password import AvatarId
+from socksproxy.auth.slow import Defer, checked, deferToThread
+
+try:
+    import pamela
+except ModuleNotFoundError:
+    what = "there is no pamela here: pip install 'socksproxy[pam]'"
+    raise ImportError(what) from None
+except AttributeError:
+    raise ImportError("this system has no libpam") from None
+
+__all__ = ["PAMChecker", "checkerFor"]
+
+log = Logger()
+
+SERVICES = (
+    "/etc/pam.d",
+    "/usr/lib/pam.d",
+    "/usr/etc/pam.d",
+    "/usr/local/etc/pam.d",
+)
+"""
+Where PAM looks for its services, the first of which every system has that has
+any of them.
+"""
+
+REFUSALS = {6, 7, 10, 11, 12, 13}
+"""
+PAM's PERM_DENIED, AUTH_ERR, USER_UNKNOWN, MAXTRIES, NEW_AUTHTOK_REQD and
+ACCT_EXPIRED: it could tell, and the answer is no.
+"""
+
+
+@implementer(ICredentialsChecker)
+class PAMChecker:
+    """
+    Asks PAM for the user's password, and whether the account may be used now.
+    No session is opened.
+
+    @ivar defer: where PAM is asked.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, service: str, defer: Defer = deferToThread) -> None:
+        self._service = service
+        self.defer = defer
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[AvatarId]:
+        return checked(credentials, self._knows, self.defer)
+
+    def _knows(self, name: bytes, password: bytes) -> bool:
+        """
+        Called on a thread.
+        """
+        # PAM has C strings: they would be cut there.
+        if b"\0" in name or b"\0" in password:
+            return False
+        try:
+            # As a sequence: PAM gets it once, and nothing for a second question.
+            pamela.authenticate(name, [password], self._service, resetcred=0)
+        except pamela.PAMError as wrong:
+            if wrong.errno not in REFUSALS:
+                log.warn(
+                    "PAM cannot check logins by its service {service}: {reason}",
+                    service=self._service,
+                    reason=wrong.message,
+                )
+            return False
+        return True
+
+
+def checkerFor(service: str, directories: Sequence[str] = SERVICES) -> PAMChecker:
+    """
+    @raise ValueError: there is no such service; its text says so.
+    """
+    if not service or "/" in service or "\0" in service:
+        raise ValueError("pam:SERVICE wants the name of a file in /etc/pam.d")
+    # Where there is no such directory there is one file, pam.conf, for all.
+    if os.path.isdir(directories[0]) and not any(
+        os.path.isfile(os.path.join(directory, service)) for directory in directories
+    ):
+        raise ValueError(f"there is no PAM service {directories[0]}/{service}")
+    return PAMChecker(service)
