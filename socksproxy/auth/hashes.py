@@ -7,6 +7,7 @@ No hash and no password shows up in a C{repr} or in an exception.
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -126,11 +127,13 @@ class Argon2id(StoredHash):
 
     pattern = re.compile(
         rb"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,3}),p=([0-9]{1,2})"
-        rb"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
+        rb"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
     )
 
     @classmethod
     def parsed(cls, found: re.Match[bytes]) -> StoredHash:
+        if not (_isBase64(found[4]) and _isBase64(found[5])):
+            raise UnusableHash("an argon2id hash that is damaged")
         memory, passes, lanes = (int(found[number]) for number in (1, 2, 3))
         if not (lanes and 8 * lanes <= memory <= MOST_MEMORY):
             raise UnusableHash(
@@ -146,6 +149,17 @@ class Argon2id(StoredHash):
             return verify_secret(self.text, password, Type.ID)
         except VerifyMismatchError:
             return False
+
+
+def _isBase64(text: bytes) -> bool:
+    """
+    Whether it is, without padding, and without bits that mean nothing.
+    """
+    padded = text + b"=" * (-len(text) % 4)
+    try:
+        return b64encode(b64decode(padded)) == padded
+    except ValueError:
+        return False
 
 
 class SHA512Crypt(StoredHash):

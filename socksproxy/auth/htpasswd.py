@@ -10,15 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from getpass import getpass
-from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
-from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from twisted.cred.error import UnauthorizedLogin
 
 from socksproxy.auth.password import AvatarId
-from socksproxy.auth.slow import Defer, checked, deferToThread
+from socksproxy.auth.slow import SlowChecker
 
 try:
     from socksproxy.auth.hashes import newHash
@@ -36,35 +32,32 @@ Bytes of a name and of a password, for which RFC 1929 has room.
 """
 
 
-@implementer(ICredentialsChecker)
-class HtpasswdChecker:
+class HtpasswdChecker(SlowChecker):
     """
     Checks logins against the hashes in a file.  A new file counts from the next
     login on.
-
-    @ivar defer: where the hashes are computed.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
-
-    def __init__(self, path: str, defer: Defer = deferToThread) -> None:
+    def __init__(self, path: str) -> None:
         """
         @raise OSError: the file cannot be read.
         @raise UnusableFile: it can, but it is of no use.
         """
         self._file = PasswordFile(path)
-        self.defer = defer
 
     @property
     def generation(self) -> int:
         """
         A number that grows whenever the users in the file have changed: what is
-        remembered of logins before that is out of date.
+        remembered of logins before that is out of date.  It costs a look at the
+        file's status.
         """
         return self._file.generation
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[AvatarId]:
-        return checked(credentials, self._file.users.know, self.defer)
+    def check(self, username: bytes, password: bytes) -> AvatarId:
+        if not self._file.users.know(username, password):
+            raise UnauthorizedLogin()
+        return username
 
 
 def checkerFor(path: str) -> HtpasswdChecker:

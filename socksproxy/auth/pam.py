@@ -6,16 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
-from twisted.internet.defer import Deferred
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from socksproxy.auth.password import AvatarId
-from socksproxy.auth.slow import Defer, checked, deferToThread
+from socksproxy.auth.slow import SlowChecker
 
 try:
     import pamela
@@ -47,43 +43,32 @@ ACCT_EXPIRED: it could tell, and the answer is no.
 """
 
 
-@implementer(ICredentialsChecker)
-class PAMChecker:
+class PAMChecker(SlowChecker):
     """
     Asks PAM for the user's password, and whether the account may be used now.
     No session is opened.
-
-    @ivar defer: where PAM is asked.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
-
-    def __init__(self, service: str, defer: Defer = deferToThread) -> None:
+    def __init__(self, service: str) -> None:
         self._service = service
-        self.defer = defer
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[AvatarId]:
-        return checked(credentials, self._knows, self.defer)
-
-    def _knows(self, name: bytes, password: bytes) -> bool:
-        """
-        Called on a thread.
-        """
+    def check(self, username: bytes, password: bytes) -> AvatarId:
         # PAM has C strings: they would be cut there.
-        if b"\0" in name or b"\0" in password:
-            return False
+        if b"\0" in username or b"\0" in password:
+            raise UnauthorizedLogin()
         try:
             # As a sequence: PAM gets it once, and nothing for a second question.
-            pamela.authenticate(name, [password], self._service, resetcred=0)
+            pamela.authenticate(username, [password], self._service, resetcred=0)
         except pamela.PAMError as wrong:
-            if wrong.errno not in REFUSALS:
-                log.warn(
-                    "PAM cannot check logins by its service {service}: {reason}",
-                    service=self._service,
-                    reason=wrong.message,
-                )
-            return False
-        return True
+            if wrong.errno in REFUSALS:
+                raise UnauthorizedLogin() from None
+            log.warn(
+                "PAM cannot check logins by its service {service}: {reason}.",
+                service=self._service,
+                reason=wrong.message,
+            )
+            raise LoginFailed("PAM cannot check it") from None
+        return username
 
 
 def checkerFor(service: str, directories: Sequence[str] = SERVICES) -> PAMChecker:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import stat
 import time
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 
 from twisted.logger import Logger
 
@@ -90,7 +92,7 @@ def parseUsers(content: bytes) -> Users:
     """
     hashes: dict[bytes, StoredHash] = {}
     lineOf: dict[bytes, int] = {}
-    for number, line in enumerate(content.split(b"\n"), 1):
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).split(b"\n"), 1):
         line = line.removesuffix(b"\r")
         if not line.strip() or line.startswith(b"#"):
             continue
@@ -114,6 +116,7 @@ class PasswordFile:
     """
     The users in a file, by one look at its status each time that they are asked
     for.  A new file that is of no use leaves those there were, and is logged once.
+    Any thread may ask.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class PasswordFile:
         # The working directory may be another one when it is read again.
         self._path = os.path.abspath(path)
         self._nanoseconds = nanoseconds
+        self._lock = Lock()
         status = os.stat(self._path)
         self._content = self._read(status)
         self._users = parseUsers(self._content)
@@ -139,16 +143,18 @@ class PasswordFile:
         """
         Those that there are now.
         """
-        self._look()
-        return self._users
+        with self._lock:
+            self._look()
+            return self._users
 
     @property
     def generation(self) -> int:
         """
         A number that is another, greater one whenever L{users} have changed.
         """
-        self._look()
-        return self._generation
+        with self._lock:
+            self._look()
+            return self._generation
 
     def _look(self) -> None:
         """

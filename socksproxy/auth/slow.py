@@ -1,44 +1,40 @@
 """
-Checkers that take their time, and so do their work on threads.
+Checkers that take their time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from zope.interface import implementer
 
 from socksproxy.auth.password import AvatarId
 
-__all__ = ["Defer", "Knows", "checked", "deferToThread"]
-
-Defer = Callable[..., Deferred[bool]]
-"""
-Calls a function with arguments on another thread, as L{deferToThread} does on one
-of the reactor's.
-"""
-
-Knows = Callable[[bytes, bytes], bool]
-"""
-Whether somebody has this name and this password.
-"""
+__all__ = ["SlowChecker"]
 
 
-def checked(credentials: Any, knows: Knows, defer: Defer) -> Deferred[AvatarId]:
+@implementer(ICredentialsChecker)
+class SlowChecker:
     """
-    A checker's answer.
-
-    @param credentials: provide L{IUsernamePassword
-        <twisted.cred.credentials.IUsernamePassword>}.
+    A checker that blocks, and so does its work on one of the reactor's threads.
+    Whoever has better ones calls L{check} there instead.
     """
-    name = credentials.username
 
-    def answer(known: bool) -> AvatarId:
-        if not known:
-            raise UnauthorizedLogin()
-        return bytes(name)
+    credentialInterfaces = (IUsernamePassword,)
 
-    return defer(knows, name, credentials.password).addCallback(answer)
+    def requestAvatarId(self, credentials: Any) -> Deferred[AvatarId]:
+        return deferToThread(self.check, credentials.username, credentials.password)
+
+    def check(self, username: bytes, password: bytes) -> AvatarId:
+        """
+        Called on a thread, and on several at a time.
+
+        @raise LoginFailed: it is not the user's password, which is an
+            L{UnauthorizedLogin <twisted.cred.error.UnauthorizedLogin>}, or that
+            could not be found out.
+        """
+        raise NotImplementedError
