@@ -100,8 +100,8 @@ def main(arguments: Sequence[str]) -> None:
             "the first\nline of its standard input if that is no terminal."
         )
     name = os.fsencode(arguments[0])
-    if not name or len(name) > LONGEST or set(name) & set(b":\r\n"):
-        sys.exit(f"A name has 1 to {LONGEST} bytes, and no colon among them.")
+    if not 0 < len(name) <= LONGEST or set(name) & set(b":\r\n") or name[:1] == b"#":
+        sys.exit(f"A name has 1 to {LONGEST} bytes, no colon, and no # at its front.")
     password = _password()
     if not 0 < len(password) <= LONGEST:
         sys.exit(f"A password has 1 to {LONGEST} bytes.")

@@ -77,6 +77,8 @@ def checkerFor(service: str, directories: Sequence[str] = SERVICES) -> PAMChecke
     """
     if not service or "/" in service or "\0" in service:
         raise ValueError("pam:SERVICE wants the name of a file in /etc/pam.d")
+    # This is what PAM does with the name.
+    service = service.lower()
     # Where there is no such directory there is one file, pam.conf, for all.
     if os.path.isdir(directories[0]) and not any(
         os.path.isfile(os.path.join(directory, service)) for directory in directories

@@ -45,6 +45,7 @@ C_STRINGS = (bcryptOf, sha512Of)
 Those that know no NUL.
 """
 
+
 class MatchTests(SynchronousTestCase):
     """
     What is a user's password, and what is not.
@@ -55,7 +56,13 @@ class MatchTests(SynchronousTestCase):
         The password, whatever its bytes, and nothing else.
         """
         for make in MAKERS:
-            for password in (SECRET, b"", "b\u00fccher".encode(), b"\xff\xfe", b"a b:c"):
+            for password in (
+                SECRET,
+                b"",
+                "b\u00fccher".encode(),
+                b"\xff\xfe",
+                b"a b:c",
+            ):
                 stored = parseHash(make(password))
                 self.assertTrue(stored.matches(password), (make, password))
                 for other in (
@@ -257,8 +264,8 @@ class ParseTests(SynchronousTestCase):
         tail = sha512Of(SECRET).split(b"$", 3)[3]
         for rounds in (MOST_ROUNDS + 1, 999999999):
             self.assertUnusable(b"$6$rounds=%d$" % rounds + tail, "rounds")
-        for rounds in (b"0", b"999", b"05000", b"", b"9999999999"):
-            self.assertUnusable(b"$6$rounds=" + rounds + b"$" + tail, "damaged")
+        for count in (b"0", b"999", b"05000", b"", b"9999999999"):
+            self.assertUnusable(b"$6$rounds=" + count + b"$" + tail, "damaged")
 
     def test_whatIsTakenCanBeChecked(self) -> None:
         """
