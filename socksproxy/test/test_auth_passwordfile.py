@@ -6,6 +6,7 @@ Tests for L{socksproxy.auth.passwordfile}.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -366,13 +367,22 @@ class PasswordFileTests(SynchronousTestCase):
 
     def test_threads(self) -> None:
         """
-        Many may ask at a time: each change is one generation.
+        Many may ask at a time: one of them reads, and each change is one generation.
         """
         self.write(b"ann")
         file = self.file()
         before = file.generation
         self.write(b"ann", b"bob")
+        reading: list[int] = []
         seen: list[tuple[bytes, ...]] = []
+        read = file._read
+
+        def slowly(status: os.stat_result) -> bytes:
+            reading.append(1)
+            time.sleep(0.05)
+            return read(status)
+
+        self.patch(file, "_read", slowly)
         threads = [
             Thread(target=lambda: seen.append(tuple(file.users.hashes)))
             for _ in range(8)
@@ -382,5 +392,6 @@ class PasswordFileTests(SynchronousTestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(seen, [(b"ann", b"bob")] * 8)
+        self.assertEqual(len(reading), 1)
         self.assertEqual(file.generation, before + 1)
         self.assertEqual(len(self.logged()), 1)
