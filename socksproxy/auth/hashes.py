@@ -1,5 +1,6 @@
 """
-Passwords as they are kept: the kinds of hashes that are strong enough.
+Passwords as they are kept: the kinds of hashes that are strong enough, by libraries
+that compare them in constant time.
 
 No hash and no password shows up in a C{repr} or in an exception.
 """

@@ -36,10 +36,10 @@ Where PAM looks for its services, the first of which every system has that has
 any of them.
 """
 
-REFUSALS = {6, 7, 10, 11, 12, 13}
+REFUSALS = {6, 7, 10, 11, 12, 13, 27}
 """
-PAM's PERM_DENIED, AUTH_ERR, USER_UNKNOWN, MAXTRIES, NEW_AUTHTOK_REQD and
-ACCT_EXPIRED: it could tell, and the answer is no.
+PAM's PERM_DENIED, AUTH_ERR, USER_UNKNOWN, MAXTRIES, NEW_AUTHTOK_REQD, ACCT_EXPIRED
+and AUTHTOK_EXPIRED: it could tell, and the answer is no.
 """
 
 
@@ -53,8 +53,9 @@ class PAMChecker(SlowChecker):
         self._service = service
 
     def check(self, username: bytes, password: bytes) -> AvatarId:
-        # PAM has C strings: they would be cut there.
-        if b"\0" in username or b"\0" in password:
+        # PAM has C strings: they would be cut there.  It asks for a name that is
+        # empty, and nobody is there to answer.
+        if not username or b"\0" in username or b"\0" in password:
             raise UnauthorizedLogin()
         try:
             # As a sequence: PAM gets it once, and nothing for a second question.

@@ -224,9 +224,9 @@ class CheckerTests(SynchronousTestCase):
 
     def test_notAsked(self) -> None:
         """
-        What C cannot say is not asked.
+        What C cannot say is not asked, nor who has no name.
         """
-        for name, password in ((b"ann\0", b"x"), (b"ann", b"\0"), (b"\0", b"")):
+        for name, password in ((b"ann\0", b"x"), (b"ann", b"\0"), (b"", b"x")):
             self.assertRaises(UnauthorizedLogin, self.checker.check, name, password)
         self.assertEqual(self.asked, [])
 
@@ -237,7 +237,7 @@ class CheckerTests(SynchronousTestCase):
         events = Events()
         globalLogPublisher.addObserver(events)
         self.addCleanup(globalLogPublisher.removeObserver, events)
-        for self.answer in (6, 7, 10, 11, 12, 13):
+        for self.answer in (6, 7, 10, 11, 12, 13, 27):
             wrong = self.assertRaises(
                 UnauthorizedLogin, self.checker.check, b"ann", b"s3cret"
             )
