@@ -412,10 +412,11 @@ class Options(usage.Options, AuthOptionMixin, TLSOptions):
 
     def opt_auth(self, description: str) -> None:
         """
-        Demand a login, and say how it is checked: file:PATH is a file with a
-        line user:password for each user, memory:USER:PASSWORD is one user,
-        --help-auth lists what else is installed. May be given several times:
-        they are asked in turn.
+        Demand a login, and say how it is checked: htpasswd:PATH is a file with
+        a line user:hash for each user, pam:SERVICE asks PAM, file:PATH is a file
+        with a line user:password for each user, memory:USER:PASSWORD is one
+        user, --help-auth lists what else is installed. May be given several
+        times: they are asked in turn.
         """
         kind, _, path = description.partition(":")
         if kind == "file":
@@ -426,7 +427,12 @@ class Options(usage.Options, AuthOptionMixin, TLSOptions):
                 raise usage.UsageError(
                     f"--auth {description}: {wrong.strerror}"
                 ) from None
-        super().opt_auth(description)  # type: ignore[no-untyped-call]
+        try:
+            super().opt_auth(description)  # type: ignore[no-untyped-call]
+        except usage.UsageError as wrong:
+            # What a checker says of its argument is not unexpected.
+            reason = str(wrong).removeprefix("Unexpected error: ")
+            raise usage.UsageError(f"--auth {kind}: {reason}") from None
 
     def addChecker(self, checker: Any) -> None:
         """

@@ -49,6 +49,8 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "htpasswd": "apache2-utils",
+    "mkpasswd": "whois",
 }
 """
 The Debian package of a program, where it has another name.
