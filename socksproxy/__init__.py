@@ -5,8 +5,9 @@ What stands here is what programs import; where it lives may change.
 """
 
 from socksproxy.access import PermitAll
+from socksproxy.auth.logins import IProxyUser
 from socksproxy.auth.none import NoAuthentication
-from socksproxy.auth.password import IProxyUser, PasswordAuthenticator
+from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.interfaces import (
     IAccessPolicy,
     IAuthenticator,

@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
-from socksproxy.auth.password import AvatarId, IProxyUser, PasswordAuthenticator
+from socksproxy.auth.logins import AvatarId, IProxyUser
+from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.interfaces import (
     Denied,
     Granted,
