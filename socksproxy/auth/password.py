@@ -10,9 +10,12 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socksproxy.auth.errors import NotChecked
 from socksproxy.auth.logins import Logins
+from socksproxy.auth.throttle import Throttle
 from socksproxy.interfaces import (
     Denied,
     Granted,
@@ -26,9 +29,15 @@ from socksproxy.interfaces import (
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Method
 from socksproxy.wire.errors import RemoteProtocolError
-from socksproxy.wire.socks5 import Login, LoginAnswer
+from socksproxy.wire.socks5 import LOGIN_VERSIONS, Login, LoginAnswer
 
 __all__ = ["PasswordAuthenticator"]
+
+
+_GRANTED = {version: LoginAnswer(version, 0).encode() for version in LOGIN_VERSIONS}
+_DENIED = {version: LoginAnswer(version, 1).encode() for version in LOGIN_VERSIONS}
+
+_LEFT = Denied("the client left during its login")
 
 
 @implementer(IAuthenticator, ILogins)
@@ -39,14 +48,24 @@ class PasswordAuthenticator:
 
     method = int(Method.USERNAME_PASSWORD)
 
-    def __init__(self, portal: Portal | Sequence[ICredentialsChecker]) -> None:
+    def __init__(
+        self,
+        portal: Portal | Sequence[ICredentialsChecker],
+        throttle: Throttle | None = None,
+    ) -> None:
         """
         @param portal: as for L{Logins}: a portal, or just checkers.
+        @param throttle: as for L{Logins}.
         """
-        self.login = Logins(portal).login
+        self._logins = Logins(portal, throttle)
 
     def beginNegotiation(self, session: ISession) -> INegotiation:
-        return _LoginNegotiation(self, session)
+        return _LoginNegotiation(self._logins, session)
+
+    def login(
+        self, username: bytes, password: bytes, session: ISession
+    ) -> Deferred[Identity]:
+        return self._logins.login(username, password, session)
 
 
 @implementer(INegotiation)
@@ -55,9 +74,10 @@ class _LoginNegotiation:
     One login, answered in the version in which it was sent.
     """
 
-    def __init__(self, logins: ILogins, session: ISession) -> None:
+    def __init__(self, logins: Logins, session: ISession) -> None:
         self._logins = logins
         self._session = session
+        self._version = 1
         self._abandoned = False
 
     def advance(
@@ -66,24 +86,34 @@ class _LoginNegotiation:
         try:
             login = Login.parse(received)
         except RemoteProtocolError as wrong:
-            return Denied(str(wrong), LoginAnswer(1, 1).encode())
+            return Denied(str(wrong), _DENIED[1])
         if login is None:
             return None
-        return Deferred.fromCoroutine(self._check(login))
-
-    async def _check(self, login: Login) -> NegotiationStep:
+        self._version = login.version
         try:
-            identity: Identity = await self._logins.login(
-                login.username, login.password, self._session
-            )
-        except CancelledError:
-            return Denied("the client left during its login")
-        except LoginFailed:
-            return Denied("login failed", LoginAnswer(login.version, 1).encode())
+            answer = self._logins.begin(login.username, login.password, self._session)
+        except LoginFailed as wrong:
+            return self._denied(wrong)
+        if isinstance(answer, Identity):
+            return self._granted(answer)
+        return answer.addCallbacks(self._granted, self._failed)
+
+    def _granted(self, identity: Identity) -> NegotiationStep:
         if self._abandoned:
             identity.logout()
-            return Denied("the client left during its login")
-        return Granted(identity, LoginAnswer(login.version, 0).encode())
+            return _LEFT
+        return Granted(identity, _GRANTED[self._version])
+
+    def _failed(self, failure: Failure) -> NegotiationStep:
+        if failure.check(CancelledError):
+            return _LEFT
+        failure.trap(LoginFailed)
+        return self._denied(failure.value)
+
+    def _denied(self, wrong: BaseException | None) -> NegotiationStep:
+        # What others have written may tell more than is good.
+        reason = str(wrong) if isinstance(wrong, NotChecked) else "login failed"
+        return Denied(reason, _DENIED[self._version])
 
     def abandon(self) -> None:
         self._abandoned = True

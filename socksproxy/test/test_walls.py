@@ -16,7 +16,7 @@ PACKAGE = Path(socksproxy.__file__).parent
 
 FLOORS = (
     ("wire",),
-    ("errors", "deadlines", "udpsocket"),
+    ("errors", "deadlines", "daemonpool", "udpsocket"),
     ("interfaces",),
     ("auth", "access", "outbound", "relay"),
     ("server", "client"),
@@ -25,6 +25,7 @@ FLOORS = (
     ("worker",),
     ("workers",),
     ("command",),
+    ("options",),
     ("tap",),
 )
 """
