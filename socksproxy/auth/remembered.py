@@ -168,9 +168,11 @@ class _Check:
         return waiting
 
     def over(self, answer: AvatarId | Failure) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for deferred in waiting:
-            deferred.callback(answer)
+        while self._waiting:
+            # One may be the reason for others to leave.
+            waiting = next(iter(self._waiting))
+            del self._waiting[waiting]
+            waiting.callback(answer)
 
     def _left(self, waiting: Deferred[AvatarId]) -> None:
         if waiting in self._waiting:

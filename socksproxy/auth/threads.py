@@ -112,8 +112,8 @@ class InThreads:
     ) -> None:
         self._running -= 1
         self._startNext()
-        # One that was cancelled has been answered, and drops this.
-        answered.callback(answer)
+        if not answered.called:  # It was not cancelled.
+            answered.callback(answer)
 
     def _warn(self) -> None:
         now = self._reactor.seconds()

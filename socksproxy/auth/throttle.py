@@ -238,7 +238,7 @@ class Throttle:
             self._users.add(user)
         log.info(
             "{client} failed to log in as {user}",
-            client=ipOf(attempt.peer) or "unix",
+            client=str(ipOf(attempt.peer) or "unix"),
             user=printable(user.decode("utf-8", "surrogateescape")) or "-",
             failures=failures,
         )

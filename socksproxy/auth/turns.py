@@ -87,16 +87,23 @@ class Turns:
         All of its logins that wait have waited in vain.
         """
         queue = self._queues[source]
-        turns, queue.waiting = queue.waiting, {}
-        self._waiting -= len(turns)
-        for turn in turns:
-            turn.errback(why)
+        while queue.waiting:
+            self._first(queue).errback(why)
 
     def _isOpen(self, source: str, queue: _Queue) -> bool:
         return (
             queue.underWay < self._roomFor(source)
             and self._readyAt(source) <= self._clock.seconds()
         )
+
+    def _first(self, queue: _Queue) -> Deferred[None]:
+        """
+        Take the one that has waited longest.
+        """
+        turn = next(iter(queue.waiting))
+        del queue.waiting[turn]
+        self._waiting -= 1
+        return turn
 
     def _move(self, source: str, queue: _Queue) -> None:
         """
@@ -106,11 +113,8 @@ class Turns:
             return
         queue.isMoving = True
         while queue.waiting and self._isOpen(source, queue):
-            turn = next(iter(queue.waiting))
-            del queue.waiting[turn]
-            self._waiting -= 1
             queue.underWay += 1
-            turn.callback(None)
+            self._first(queue).callback(None)
         queue.isMoving = False
         self._settle(source, queue)
 
