@@ -37,6 +37,13 @@ class Failures:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def __contains__(self, key: bytes | str) -> bool:
+        """
+        Whether there may be any: this is the quickest way to learn that there are
+        none.
+        """
+        return key in self._counts
+
     def of(self, key: bytes | str) -> tuple[int, float]:
         """
         @return: how many there were, and when the last one was.

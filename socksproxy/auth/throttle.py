@@ -146,11 +146,12 @@ class Throttle:
         source = attempt.source
         turn: Deferred[None] | None = None
         if source is not None:
-            if self._isBanned(source):
+            if source in self._sources and self._isBanned(source):
                 raise NotChecked(_BANNED)
             turn = self._turns.take(source)
         if turn is None:
-            attempt.turn = self._pause(attempt, self._pauseFor(attempt))
+            if attempt.user in self._users:
+                attempt.turn = self._pause(attempt, self._pauseFor(attempt))
         else:
             began = self.clock.seconds()
             attempt.turn = turn.addCallback(
@@ -177,8 +178,10 @@ class Throttle:
 
     def _readyAt(self, source: str) -> float:
         """
-        When the pause after its last failure is over.
+        When the pause after its last failure is over; 0 where there is none.
         """
+        if source not in self._sources:
+            return 0
         failures, last = self._sources.of(source)
         return last + self._limits.pauseFor(failures)
 

@@ -28,8 +28,9 @@ class Turns:
         limit: int,
     ) -> None:
         """
-        @param roomFor: how many of a source may be under way at a time, now.
-        @param readyAt: when the next one may be.
+        @param roomFor: how many of a source may be under way at a time, now; one
+            may always be.
+        @param readyAt: when the next one may be; 0 is at any time.
         @param limit: how many may wait; a quarter of them may be one source's.
         """
         self._clock = clock
@@ -80,7 +81,10 @@ class Turns:
         """
         queue = self._queues[source]
         queue.underWay -= 1
-        self._move(source, queue)
+        if queue.waiting or queue.wake is not None:
+            self._move(source, queue)
+        elif not queue.underWay and not queue.isMoving:
+            del self._queues[source]
 
     def refuse(self, source: str, why: NotChecked) -> None:
         """
@@ -91,10 +95,13 @@ class Turns:
             self._first(queue).errback(why)
 
     def _isOpen(self, source: str, queue: _Queue) -> bool:
-        return (
-            queue.underWay < self._roomFor(source)
-            and self._readyAt(source) <= self._clock.seconds()
-        )
+        if not self._hasRoom(source, queue):
+            return False
+        ready = self._readyAt(source)
+        return not ready or ready <= self._clock.seconds()
+
+    def _hasRoom(self, source: str, queue: _Queue) -> bool:
+        return not queue.underWay or queue.underWay < self._roomFor(source)
 
     def _first(self, queue: _Queue) -> Deferred[None]:
         """
@@ -122,13 +129,15 @@ class Turns:
         """
         See to it that those who wait are thought of, and others are not.
         """
+        if queue.isMoving:
+            return
         if not queue.waiting:
             if queue.wake is not None:
                 queue.wake.cancel()
                 queue.wake = None
             if not queue.underWay:
                 self._queues.pop(source, None)
-        elif queue.wake is None and queue.underWay < self._roomFor(source):
+        elif queue.wake is None and self._hasRoom(source, queue):
             pause = max(0, self._readyAt(source) - self._clock.seconds())
             queue.wake = self._clock.callLater(pause, self._woken, source, queue)
 

@@ -137,6 +137,38 @@ class TurnsTests(SynchronousTestCase):
         self.turns.over("a")
         self.assertNothingLeft()
 
+    def test_refuseBeforeTheirTime(self) -> None:
+        """
+        When they are refused nobody is thought of any more: who comes then is not
+        mixed up with them.
+        """
+        self.assertIsNone(self.turns.take("a"))
+        self.ready = 5
+        turn = self.waits()
+        self.turns.refuse("a", NotChecked("enough"))
+        self.failureResultOf(turn, NotChecked)
+        self.turns.over("a")
+        self.assertNothingLeft()
+
+    def test_leavesWhileTheyMove(self) -> None:
+        """
+        One whose turn comes may be the reason for the last one to leave, and for
+        another one to come.
+        """
+        self.ready = 5
+        first, second = self.waits(), self.waits()
+
+        def goesOn(_: None) -> None:
+            self.turns.over("a")
+            second.cancel()
+            self.assertIsNone(self.turns.take("a"))
+
+        first.addCallback(goesOn)
+        self.clock.advance(5)
+        self.failureResultOf(second, CancelledError)
+        self.turns.over("a")
+        self.assertNothingLeft()
+
     def test_refuseAndLeave(self) -> None:
         """
         One that is refused may be the reason for another one to leave.

@@ -64,7 +64,9 @@ class LoginOptionsTests(SynchronousTestCase):
             *("--login-pause-after", "0", "--login-ban-time", "7"),
         )
         clock = Clock()
-        [authenticator] = options.authenticators(clock) or ()
+        found = options.authenticators(clock)
+        assert found is not None
+        [authenticator] = found
         assert isinstance(authenticator, PasswordAuthenticator)
         session = FakeSession()
 
@@ -110,7 +112,9 @@ class LoginOptionsTests(SynchronousTestCase):
                 ReachedAt(ip_address("127.0.0.2"), 1),
             ],
         )
-        [exempt] = options.authenticators(Clock()) or ()
+        found = options.authenticators(Clock())
+        assert found is not None
+        [exempt] = found
         self.assertIsInstance(exempt, Exempt)
         stranger = FakeSession(peer=IPv4Address("TCP", "203.0.113.1", 1))
         self.assertIsNone(exempt.beginNegotiation(stranger))
