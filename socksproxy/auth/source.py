@@ -31,7 +31,7 @@ def ipOf(address: IAddress) -> IP | None:
 def sourceOf(address: IAddress) -> str | None:
     """
     What is counted as one: an IPv4 address, or the /64 of an IPv6 address, as
-    text.  L{None}: as from L{ipOf}.
+    text; C{::1} is alone in its network.  L{None}: as from L{ipOf}.
     """
     host = getattr(address, "host", None)
     return None if host is None else _source(host)
@@ -50,6 +50,6 @@ def _parsed(host: str) -> IP | None:
 @lru_cache(maxsize=4096)
 def _source(host: str) -> str | None:
     ip = _parsed(host)
-    if not isinstance(ip, ipaddress.IPv6Address):
+    if not isinstance(ip, ipaddress.IPv6Address) or ip.is_loopback:
         return None if ip is None else str(ip)
     return str(ipaddress.ip_network((int(ip), _PREFIX), strict=False))

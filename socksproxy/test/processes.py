@@ -49,6 +49,7 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "fail2ban-regex": "fail2ban",
 }
 """
 The Debian package of a program, where it has another name.

@@ -45,6 +45,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(sourceOf(v6("2001:db8:1:3::7")), "2001:db8:1:3::/64")
         self.assertEqual(str(ipOf(v6("2001:db8:1:2:0::7"))), "2001:db8:1:2::7")
         self.assertEqual(sourceOf(v6("fe80::1%eth0")), "fe80::/64")
+        self.assertEqual(sourceOf(v6("::1")), "::1")
 
     def test_noAddress(self) -> None:
         """
