@@ -45,6 +45,17 @@ class LoginTests(ProcessTestCase):
         path.write_bytes(b"alice:" + PASSWORD + b"\n")
         return f"file:{path}"
 
+    def startWorkers(self, *options: str) -> Proxy:
+        """
+        A proxy whose two workers listen.
+        """
+        proxy = self.startProxy("--port", "0", "--workers", "2", *options)
+        self.until(
+            lambda: proxy.log.count(" listens, its process is ") == 2,
+            "the workers do not listen",
+        )
+        return proxy
+
     def connected(self, proxy: Proxy, source: str = "127.0.0.1") -> Client:
         """
         A client from that address.
@@ -130,8 +141,8 @@ class AttackTests(LoginTests):
         """
         Each of several workers counts for itself, and its lines are in the log.
         """
-        proxy = self.startProxy(
-            *("--port", "0", "--auth", self.users(), "--workers", "2"),
+        proxy = self.startWorkers(
+            *("--auth", self.users()),
             *("--login-pause-after", "0", "--login-ban-after", "2"),
         )
         for number in range(40):
@@ -166,14 +177,10 @@ class Fail2banTests(LoginTests):
         self.assertEqual(finished.status, 0, repr(finished))
         return finished.output.split()
 
-    def _attack(self, *options: str) -> Proxy:
+    def _attack(self, proxy: Proxy) -> None:
         """
-        Two failures, of which one tries to blame somebody else, and a ban.
+        Three failures, of which two try to blame somebody else.
         """
-        proxy = self.startProxy(
-            *("--port", "0", "--auth", self.users(), "--login-ban-after", "2"),
-            *options,
-        )
         forged = (
             b"x\n2026-11-27T22:31:33+0000 [socksproxy.auth.throttle#info] 192.0.2.9 "
             b"failed to log in as bob"
@@ -188,13 +195,15 @@ class Fail2banTests(LoginTests):
         self.assertEqual(self.login(client, b"alice", PASSWORD), b"\1\0")
         self.assertServed(client)
         self.assertStops(proxy)
-        return proxy
 
     def test_filter(self) -> None:
         """
         It finds each failure and the ban, and nobody who is innocent.
         """
-        proxy = self._attack()
+        proxy = self.startProxy(
+            "--port", "0", "--auth", self.users(), "--login-ban-after", "2"
+        )
+        self._attack(proxy)
         self.assertEqual(
             self.found(proxy.log, "failures"), ["127.0.0.2", "127.0.0.2", "127.0.0.3"]
         )
@@ -204,7 +213,8 @@ class Fail2banTests(LoginTests):
         """
         The same where the lines are those of workers.
         """
-        proxy = self._attack("--workers", "2")
+        proxy = self.startWorkers("--auth", self.users())
+        self._attack(proxy)
         self.assertEqual(
             self.found(proxy.log, "failures"), ["127.0.0.2", "127.0.0.2", "127.0.0.3"]
         )
@@ -280,9 +290,8 @@ class ExemptTests(LoginTests):
         Without a login for the others there is no way in for them: it is no open
         proxy, and may listen where they can reach it.
         """
-        proxy = self.startProxy(
-            *("--port", "0", "--interface", "0.0.0.0"),
-            *("--no-auth-from", "127.0.0.2", "--workers", "2"),
+        proxy = self.startWorkers(
+            "--interface", "0.0.0.0", "--no-auth-from", "127.0.0.2"
         )
         self.assertEqual(self.connected(proxy).greet(b"\x00\x02"), b"\x05\xff")
         self.assertEqual(self.connected(proxy, "127.0.0.2").greet(), b"\x05\x00")
