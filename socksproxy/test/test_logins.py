@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
@@ -16,12 +17,14 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
 from socksproxy.auth.throttle import GuessLimits, Throttle
+from socksproxy.tap import Options
 from socksproxy.test.processes import (
     PATIENCE,
     Client,
     ProcessTestCase,
     Proxy,
     needs,
+    script,
 )
 from socksproxy.test.source import sourceFile
 
@@ -295,3 +298,58 @@ class ExemptTests(LoginTests):
         )
         self.assertEqual(self.connected(proxy).greet(b"\x00\x02"), b"\x05\xff")
         self.assertEqual(self.connected(proxy, "127.0.0.2").greet(), b"\x05\x00")
+
+
+class DocumentTests(LoginTests):
+    """
+    What F{docs/logins.rst} says.
+    """
+
+    def setUp(self) -> None:
+        self.text = sourceFile("docs/logins.rst").read_text()
+
+    def test_program(self) -> None:
+        """
+        Its program runs: it has a slow hash, and somebody who needs no login.
+        """
+        found = re.search(r":name: logins.tac\n\n((?:   .*\n|\n)+)", self.text)
+        assert found is not None
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+        printed = textwrap.dedent(found[1])
+        self.assertEqual(printed.count("1080"), 1)
+        tac = Path(self.directory()) / "logins.tac"
+        tac.write_text(printed.replace("1080", str(port)))
+        proxy = self.startProcess(
+            [script("twistd"), "-n", "--pidfile=", "--no_save", "-y", str(tac)]
+        )
+        self.until(lambda: proxy.ports, f"it does not listen: {proxy.errors}")
+        for _ in range(2):
+            client = self.connected(proxy)
+            self.assertEqual(self.login(client, b"alice", b"correct horse"), b"\1\0")
+            self.assertServed(client)
+        for user in (b"alice", b"bob"):
+            client = self.connected(proxy)
+            self.assertEqual(self.login(client, user, b"guess"), b"\1\1")
+        client = self.connected(proxy, "127.0.0.2")
+        self.assertEqual(client.greet(), b"\5\0")
+        self.assertServed(client)
+        self.assertStops(proxy)
+        self.assertQuiet(proxy)
+        for secret in ("correct horse", "guess"):
+            self.assertNotIn(secret, proxy.log)
+
+    def test_commands(self) -> None:
+        """
+        Its commands are understood, and its defaults are the true ones.
+        """
+        users = self.users()
+        found = re.findall(r"^ {4}twistd .*?socks5 (.*)$", self.text, re.M)
+        self.assertGreater(len(found), 3)
+        for line in found:
+            Options().parseOptions(line.replace("file:users", users).split())
+        options = Options()
+        table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
+        self.assertEqual(len(table), 6)
+        for name, default in table:
+            self.assertEqual(float(options[name]), float(default), name)
