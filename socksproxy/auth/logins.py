@@ -6,13 +6,13 @@ asks for such.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
@@ -29,6 +29,9 @@ CHECK_TIMEOUT = 60.0
 """
 Seconds after which a check that is counted is given up.
 """
+
+_FAULT = "A login could not be checked: it is refused."
+_UNCHECKED = "a login could not be checked"
 
 AvatarId = bytes | tuple[()]
 """
@@ -161,12 +164,17 @@ class Logins:
                 asked = self._portal.login(credentials, session, IProxyUser)
             else:
                 asked = self._checker.requestAvatarId(credentials)
-            if not isinstance(asked, Deferred):
-                return self._identity(asked)
+            if isinstance(asked, Deferred):
+                if not isSettled(asked):
+                    identified: Deferred[Identity] = asked.addCallback(self._identity)
+                    return identified.addErrback(_loginFailed)
+                asked = _resultOf(asked)
+            return self._identity(asked)
+        except LoginFailed:
+            raise
         except Exception:
-            asked = fail()
-        identified: Deferred[Identity] = asked.addCallback(self._identity)
-        return _plain(identified.addErrback(_loginFailed))
+            log.failure(_FAULT)
+            raise NotChecked(_UNCHECKED) from None
 
     def _identity(self, answer: Any) -> Identity:
         """
@@ -228,8 +236,8 @@ def _loginFailed(failure: Failure) -> Failure:
     """
     if failure.check(CancelledError, LoginFailed):
         return failure
-    log.failure("A login could not be checked: it is refused.", failure)
-    raise NotChecked("a login could not be checked") from None
+    log.failure(_FAULT, failure)
+    raise NotChecked(_UNCHECKED) from None
 
 
 def _gaveUp(failure: Failure) -> Failure:
@@ -249,14 +257,12 @@ def isSettled(deferred: Deferred[Any]) -> bool:
     return deferred.called and not deferred.paused
 
 
-def _plain(answer: Deferred[Identity]) -> Identity | Deferred[Identity]:
+def _resultOf(settled: Deferred[Any]) -> Any:
     """
-    What is there already, without the L{Deferred} around it.
+    What it has, or raise what it has failed with.
     """
-    if not isSettled(answer):
-        return answer
     found: list[Any] = []
-    answer.addBoth(found.append)
+    settled.addBoth(found.append)
     if isinstance(found[0], Failure):
         found[0].raiseException()
-    return cast(Identity, found[0])
+    return found[0]
