@@ -118,7 +118,6 @@ class Remembering:
         return check.join()
 
     def _checked(self, answer: AvatarId | Failure, key: bytes, check: _Check) -> None:
-        self._notice()
         if self._checks.get(key) is check:
             del self._checks[key]
             if not isinstance(answer, Failure):
