@@ -10,7 +10,7 @@ from socksproxy.auth.logins import IProxyUser
 from socksproxy.auth.none import NoAuthentication
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.auth.remembered import IChanging, Remembering
-from socksproxy.auth.threads import InThreads
+from socksproxy.auth.threads import IBlocking, InThreads
 from socksproxy.auth.throttle import GuessLimits, Throttle
 from socksproxy.interfaces import (
     IAccessPolicy,
@@ -43,6 +43,7 @@ __all__ = [
     "IAccessPolicy",
     "IAuthenticator",
     "IBinder",
+    "IBlocking",
     "IChanging",
     "IConnector",
     "INegotiation",

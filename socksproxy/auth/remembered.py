@@ -62,16 +62,21 @@ class Remembering:
         checkers: Sequence[ICredentialsChecker],
         seconds: float = SECONDS,
         size: int = SIZE,
+        changing: Sequence[Any] | None = None,
     ) -> None:
         """
-        @param checkers: asked in their order until one knows the client.  Those
-            that are L{IChanging} are heeded.
+        @param checkers: asked in their order until one knows the client.
         @param seconds: from a check on; it is not prolonged.
+        @param changing: those whose users may change; C{checkers} unless given.
+            Each that has what L{IChanging} says is heeded.
         """
         self._clock = clock
         self._checker = firstThatKnows(checkers)
+        # One that says too little of itself must not be overlooked.
         self._changing: list[Any] = [
-            checker for checker in checkers if IChanging.providedBy(checker)
+            checker
+            for checker in (checkers if changing is None else changing)
+            if IChanging.providedBy(checker) or hasattr(checker, "generation")
         ]
         self._generations = self._ask()
         self._seconds = seconds

@@ -13,13 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from socksproxy.auth.errors import NotChecked
 from socksproxy.auth.logins import AvatarId
 from socksproxy.daemonpool import startedPool
 
-__all__ = ["QUEUE", "THREADS", "InThreads"]
+__all__ = ["QUEUE", "THREADS", "IBlocking", "InThreads"]
 
 log = Logger()
 
@@ -38,6 +38,21 @@ SILENCE = 60.0
 """
 Seconds between two log lines that say the same.
 """
+
+
+class IBlocking(Interface):
+    """
+    A checker that had better be asked on a thread.
+    """
+
+    def check(username: bytes, password: bytes) -> AvatarId:
+        """
+        Called on a thread, and on several at a time.
+
+        @raise LoginFailed: it is not the user's password, which is an
+            L{UnauthorizedLogin <twisted.cred.error.UnauthorizedLogin>}, or that
+            could not be found out.
+        """
 
 
 @implementer(ICredentialsChecker)
@@ -64,9 +79,7 @@ class InThreads:
             <twisted.internet.interfaces.IReactorFromThreads>}, L{IReactorCore
             <twisted.internet.interfaces.IReactorCore>} and L{IReactorTime
             <twisted.internet.interfaces.IReactorTime>}.
-        @param check: called on a thread, with a name and a password; several may
-            be called at a time.  It returns who that is, or raises
-            L{UnauthorizedLogin <twisted.cred.error.UnauthorizedLogin>}.
+        @param check: as L{IBlocking.check}.
         @param threads: how many checks there are at a time.
         @param queue: how many more may wait.
         @param pool: a L{ThreadPool <twisted.python.threadpool.ThreadPool>} that

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.python import usage
 
 from socksproxy.auth.exempt import Exempt, Network, ReachedAt, areEverybody
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.auth.remembered import SECONDS, Remembering
+from socksproxy.auth.threads import IBlocking, InThreads
 from socksproxy.auth.throttle import GuessLimits, Throttle
 from socksproxy.interfaces import IAuthenticator
 from socksproxy.options.numbers import count, seconds
@@ -143,11 +145,25 @@ class LoginOptions:
                 banAfter=self["login-ban-after"],
                 banTime=self["login-ban-time"],
             )
-            remembering = Remembering(reactor, checkers, self["login-cache"])
+            remembering = Remembering(
+                reactor,
+                [_offTheReactor(reactor, checker) for checker in checkers],
+                self["login-cache"],
+                changing=checkers,
+            )
             found.append(
                 PasswordAuthenticator([remembering], Throttle(reactor, limits))
             )
         return found or None
+
+
+def _offTheReactor(reactor: Any, checker: Any) -> ICredentialsChecker:
+    """
+    One that blocks gets threads, each its own, and a queue with an end.
+    """
+    if IBlocking.providedBy(checker):
+        return InThreads(reactor, checker.check)
+    return cast(ICredentialsChecker, checker)
 
 
 def _unmapped(network: Network) -> Network:

@@ -238,6 +238,29 @@ class RememberingTests(SynchronousTestCase):
         self.successResultOf(answer)
         self.check()
 
+    def test_generationUndeclared(self) -> None:
+        """
+        A checker that has a generation and does not say so is heeded as well, also
+        where another one asks it.
+        """
+
+        class Undeclared(Slow):
+            generation = 0
+
+        self.slow = undeclared = Undeclared()
+        for self.remembering in (
+            Remembering(self.clock, [undeclared]),
+            Remembering(self.clock, [self.slow], changing=[undeclared]),
+        ):
+            self.check()
+            self.assertEqual(self.ask(), b"ann")
+            undeclared.generation += 1
+            self.check()
+        self.remembering = Remembering(self.clock, [undeclared], changing=[])
+        self.check()
+        undeclared.generation += 1
+        self.assertEqual(self.ask(), b"ann")
+
     def test_bounded(self) -> None:
         """
         The oldest are forgotten first, and those whose time is over.

@@ -7,14 +7,20 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from socksproxy.auth import threads
 from socksproxy.auth.exempt import Exempt, ReachedAt
 from socksproxy.auth.password import PasswordAuthenticator
+from socksproxy.auth.threads import IBlocking
 from socksproxy.auth.throttle import GuessLimits
 from socksproxy.tap import Options
+from socksproxy.test.test_auth_threads import FakePool, FakeReactor
 from socksproxy.testing import FakeSession
 
 
@@ -83,6 +89,40 @@ class LoginOptionsTests(SynchronousTestCase):
         self.assertFalse(login(b"s3cret"))
         clock.advance(7)
         self.assertTrue(login(b"s3cret"))
+
+    def test_blocking(self) -> None:
+        """
+        A checker that blocks is asked on a thread; that it notices when its users
+        change is not lost by this.
+        """
+
+        @implementer(ICredentialsChecker, IBlocking)
+        class Blocking:
+            credentialInterfaces = (IUsernamePassword,)
+            generation = 0
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                raise AssertionError("this would block")
+
+            def check(self, username: bytes, password: bytes) -> bytes:
+                return username
+
+        checker, pool = Blocking(), FakePool()
+        self.patch(threads, "startedPool", lambda *_: pool)
+        options = parsed()
+        options["credCheckers"] = [checker]
+        found = options.authenticators(FakeReactor())
+        assert found is not None
+        [authenticator] = found
+        assert isinstance(authenticator, PasswordAuthenticator)
+        for _ in range(2):
+            login = authenticator.login(b"ann", b"s3cret", FakeSession())
+            self.assertNoResult(login)
+            pool.run()
+            self.successResultOf(login)
+            again = authenticator.login(b"ann", b"s3cret", FakeSession())
+            self.assertEqual(self.successResultOf(again).name, "ann")
+            checker.generation += 1
 
     def test_exempt(self) -> None:
         """
