@@ -248,10 +248,11 @@ class RememberingTests(SynchronousTestCase):
             generation = 0
 
         self.slow = undeclared = Undeclared()
-        for self.remembering in (
+        for remembering in (
             Remembering(self.clock, [undeclared]),
             Remembering(self.clock, [self.slow], changing=[undeclared]),
         ):
+            self.remembering = remembering
             self.check()
             self.assertEqual(self.ask(), b"ann")
             undeclared.generation += 1
