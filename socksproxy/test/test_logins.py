@@ -261,8 +261,9 @@ class ExemptTests(LoginTests):
             self.assertEqual(client.greet(b"\x00\x02"), b"\x05\x00")
             self.assertServed(client)
         unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        unix.connect(path)
         client = self.client(Client(unix))
+        # It is in the log before it is there.
+        self.until(lambda: unix.connect_ex(path) == 0, "there is no UNIX socket")
         self.assertEqual(client.greet(), b"\x05\x00")
         self.assertServed(client)
         client = self.connected(proxy)
