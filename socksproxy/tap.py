@@ -21,8 +21,10 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
 from socksproxy import __version__
-from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.logins import LoginOptions
+from socksproxy.options.numbers import count as _count
+from socksproxy.options.numbers import seconds as _seconds
 from socksproxy.options.tls import TLSOptions
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
@@ -69,28 +71,6 @@ def _portRange(text: str) -> PortRange:
     if found is not None and 0 < int(found[1]) <= int(found[2]) <= 65535:
         return PortRange(int(found[1]), int(found[2]))
     raise ValueError(f"{text!r} is not a range of ports, as in 40000-40999")
-
-
-def _seconds(text: str) -> float:
-    """
-    A number of seconds, perhaps with a fraction.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if 0 <= seconds < float("inf"):
-        return seconds
-    raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
-
-
-def _count(text: str) -> int:
-    """
-    How many of something.
-    """
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise ValueError(f"{text!r} is not a number, 0 or more")
 
 
 def _threads(text: str) -> int:
@@ -151,7 +131,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin, TLSOptions):
+class Options(usage.Options, AuthOptionMixin, LoginOptions, TLSOptions):
     """
     The command line.
 
@@ -400,6 +380,7 @@ class Options(usage.Options, AuthOptionMixin, TLSOptions):
             _giveUp(f"{' '.join(str(wrong).split())}. Try --help.")
 
     def postOptions(self) -> None:
+        self.checkExemptions()
         if self["bind-interface"] is not None:
             self["local-end"] = replace(
                 self["local-end"], interface=self["bind-interface"]
@@ -488,15 +469,14 @@ def makeService(options: Options) -> IService:
             endpoints.append(options.endpoint(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
-    checkers = options.get("credCheckers")
-    certified = options.certificateAuthenticators()
+    authenticators = options.authenticators(reactor)
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
     associator = Associator(reactor, resolver, hub, localEnd, filter)
     factory = SOCKS5Factory(
         reactor,
-        authenticators=[PasswordAuthenticator(checkers)] if checkers else certified,
+        authenticators=authenticators,
         connector=DirectConnector(
             reactor,
             resolver,
@@ -521,8 +501,7 @@ def makeService(options: Options) -> IService:
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
     )
-    grace = options["grace"]
-    isOpen = bool(checkers or certified or options["open-proxy"])
+    grace, isOpen = options["grace"], bool(authenticators or options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
     if number:
         return Worker(*what)

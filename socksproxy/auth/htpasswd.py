@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from getpass import getpass
 
 from twisted.cred.error import UnauthorizedLogin
+from zope.interface import implementer
 
-from socksproxy.auth.password import AvatarId
+from socksproxy.auth.logins import AvatarId
+from socksproxy.auth.remembered import IChanging
 from socksproxy.auth.slow import SlowChecker
 
 try:
@@ -32,6 +34,7 @@ Bytes of a name and of a password, for which RFC 1929 has room.
 """
 
 
+@implementer(IChanging)
 class HtpasswdChecker(SlowChecker):
     """
     Checks logins against the hashes in a file.  A new file counts from the next

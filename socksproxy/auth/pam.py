@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from twisted.cred.error import LoginFailed, UnauthorizedLogin
+from twisted.cred.error import UnauthorizedLogin
 from twisted.logger import Logger
 
-from socksproxy.auth.password import AvatarId
+from socksproxy.auth.errors import NotChecked
+from socksproxy.auth.logins import AvatarId
 from socksproxy.auth.slow import SlowChecker
 
 try:
@@ -68,7 +69,7 @@ class PAMChecker(SlowChecker):
                 service=self._service,
                 reason=wrong.message,
             )
-            raise LoginFailed("PAM cannot check it") from None
+            raise NotChecked("PAM cannot check it") from None
         return username
 
 

@@ -12,16 +12,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from socksproxy.auth.password import AvatarId
+from socksproxy.auth.logins import AvatarId
+from socksproxy.auth.threads import IBlocking
 
 __all__ = ["SlowChecker"]
 
 
-@implementer(ICredentialsChecker)
+@implementer(ICredentialsChecker, IBlocking)
 class SlowChecker:
     """
-    A checker that blocks, and so does its work on one of the reactor's threads.
-    Whoever has better ones calls L{check} there instead.
+    A checker that blocks: one for L{InThreads <socksproxy.auth.threads.InThreads>}.
+    For whoever does not know of that it works on one of the reactor's threads.
     """
 
     credentialInterfaces = (IUsernamePassword,)

@@ -63,14 +63,13 @@ class TLSOptions:
             self._areClientsCertified = True
         return endpoint
 
-    def certificateAuthenticators(self) -> list[IAuthenticator] | None:
+    def certificateAuthenticators(self) -> list[IAuthenticator]:
         """
-        Who lets clients in for their certificates, once all endpoints are made.
-
-        @return: L{None}: no listener asks for any.
+        Who lets clients in for their certificates, once all endpoints are made:
+        nobody, unless a listener asks for some.
         """
         if not self._areClientsCertified:
-            return None
+            return []
         from socksproxy.auth.certificate import CertificateAuthenticator
 
         return [CertificateAuthenticator()]

@@ -13,7 +13,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from socksproxy.auth.password import AvatarId
+from socksproxy.auth.logins import AvatarId
 from socksproxy.auth.slow import SlowChecker
 
 
