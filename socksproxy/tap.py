@@ -23,6 +23,8 @@ from twisted.python import usage
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.interfaces import IAuthenticator
+from socksproxy.options.gssapi import GSSAPIOptions, gssapiAuthenticators
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
@@ -150,7 +152,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin):
+class Options(GSSAPIOptions, AuthOptionMixin):
     """
     The command line.
 
@@ -159,9 +161,9 @@ class Options(usage.Options, AuthOptionMixin):
 
     synopsis = "[options]"
     longdesc = (
-        "A SOCKS5 proxy server (RFC 1928, RFC 1929). Without --auth everybody who "
-        "can reach it may use it, so then it listens on loopback addresses only, "
-        "unless --open-proxy says that this is wanted."
+        "A SOCKS5 proxy server (RFC 1928, RFC 1929, RFC 1961). Without --auth or "
+        "--gssapi everybody who can reach it may use it, so then it listens on "
+        "loopback addresses only, unless --open-proxy says that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -479,13 +481,20 @@ def makeService(options: Options) -> IService:
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
     checkers = options.get("credCheckers")
+    authenticators: list[IAuthenticator] = []
+    try:
+        authenticators += gssapiAuthenticators(options, reactor)
+    except ValueError as wrong:
+        _giveUp(f"{wrong}. Try --help.")
+    if checkers:
+        authenticators.append(PasswordAuthenticator(checkers))
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
     associator = Associator(reactor, resolver, hub, localEnd, filter)
     factory = SOCKS5Factory(
         reactor,
-        authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
+        authenticators=authenticators or None,
         connector=DirectConnector(
             reactor,
             resolver,
@@ -510,7 +519,7 @@ def makeService(options: Options) -> IService:
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
     )
-    grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
+    grace, isOpen = options["grace"], bool(authenticators or options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
     if number:
         return Worker(*what)

@@ -253,7 +253,7 @@ class RelayTestCase(PeerTestCase):
         self.finished: Callable[[str], object] = self.reasons.append
         outerClient, self.innerClient = tcpPair()
         outerTarget, self.innerTarget = tcpPair()
-        self.client, self.target = Peer(outerClient), Peer(outerTarget)
+        self.client, self.target = self.clientPeer(outerClient), Peer(outerTarget)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.over()
@@ -263,6 +263,18 @@ class RelayTestCase(PeerTestCase):
         The hub, for a relay that uses one.
         """
         return None
+
+    def clientPeer(self, sock: socket.socket) -> Peer:
+        """
+        The far end of a client's connection.
+        """
+        return Peer(sock)
+
+    def clientProtocol(self) -> Any:
+        """
+        What hands on what the client's transport tells, and has its C{relay}.
+        """
+        return ClientProtocol()
 
     def begin(self, sock: socket.socket, protocol: Any) -> Any:
         """
@@ -276,7 +288,7 @@ class RelayTestCase(PeerTestCase):
         """
         Let the relay begin.
         """
-        client = self.begin(self.innerClient, ClientProtocol())
+        client = self.begin(self.innerClient, self.clientProtocol())
         self.relay = client.relay = relayBetween(
             client.transport,
             early,
@@ -651,7 +663,8 @@ class RelaySuite(RelayTestCase):
             reasons.append(reason)
             self.reasons = []
             self.finished = self.reasons.append
-            self.client, self.target = Peer(spare[0][0]), Peer(spare[1][0])
+            self.client = self.clientPeer(spare[0][0])
+            self.target = Peer(spare[1][0])
             self.innerClient = renumbered(spare[0][1], numbers[0])
             self.innerTarget = renumbered(spare[1][1], numbers[1])
             self.start()

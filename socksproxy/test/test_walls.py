@@ -25,6 +25,7 @@ FLOORS = (
     ("worker",),
     ("workers",),
     ("command",),
+    ("options",),
     ("tap",),
 )
 """
