@@ -8,18 +8,28 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import Any, TypeVar
+from unittest import skipIf
 
-from socksproxy.test.processes import PATIENCE
+from socksproxy.test.processes import PATIENCE, ProcessTestCase, needs
 
-__all__ = ["PROGRAMS", "REALM", "Realm"]
+try:
+    import gssapi
+except ImportError:
+    gssapi = None  # type: ignore[assignment]
+
+__all__ = ["Initiator", "KerberosTestCase", "Realm", "needsKerberos"]
 
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
-"""
-What a realm wants of the system.
-"""
+
+_T = TypeVar("_T", bound=Callable[..., object])
 
 REALM = "EXAMPLE.TEST"
 
@@ -48,6 +58,21 @@ _KDC = f"""\
         acl_file = %(directory)s/acl
     }}
 """
+
+
+def _setVariable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def needsKerberos(testCase: _T) -> _T:
+    """
+    Skip what is decorated, with a reason, where there is no Kerberos.
+    """
+    missing = skipIf(gssapi is None, "there is no package gssapi")
+    return missing(needs(*PROGRAMS)(testCase))
 
 
 class Realm:
@@ -92,6 +117,14 @@ class Realm:
         else:
             raise AssertionError("the KDC does not listen")
         self._run("kinit", "alice", given="secret\n")
+
+    def enter(self, addCleanup: Callable[..., object]) -> None:
+        """
+        Make this process part of it, until its test is over.
+        """
+        for name, value in self.environment.items():
+            addCleanup(_setVariable, name, os.environ.get(name))
+            _setVariable(name, value)
 
     def stop(self) -> None:
         """
@@ -153,3 +186,68 @@ class Realm:
         )
         if done.returncode:
             raise AssertionError(f"{command}: {done.stdout} {done.stderr}")
+
+
+class KerberosTestCase(ProcessTestCase):
+    """
+    Tests in a realm, which they and the processes that they start are part of.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.realm = realm = Realm()
+        self.addCleanup(realm.stop)
+        realm.start()
+        realm.enter(self.addCleanup)
+
+
+class Initiator:
+    """
+    The client's side of a security context and the frames around it, which know
+    nothing of the package's own.
+
+    @ivar context: a L{gssapi.SecurityContext}.
+    """
+
+    def __init__(
+        self,
+        service: str = "rcmd@localhost",
+        flags: tuple[str, ...] = ("mutual_authentication", "replay_detection"),
+    ) -> None:
+        self.context: Any = gssapi.SecurityContext(
+            name=gssapi.Name(service, gssapi.NameType.hostbased_service),
+            mech=gssapi.MechType.kerberos,
+            flags=reduce(or_, [gssapi.RequirementFlag[flag] for flag in flags]),
+            usage="initiate",
+        )
+
+    def frame(self, type: int, token: bytes) -> bytes:
+        return struct.pack("!BBH", 1, type, len(token)) + token
+
+    def token(self, answer: bytes | None = None) -> bytes:
+        """
+        The next frame for the context, nothing when there is none.
+
+        @param answer: the last token of the server's.
+        """
+        token = self.context.step(answer)
+        return self.frame(1, token) if token else b""
+
+    def level(self, level: bytes, nec: bool = False) -> bytes:
+        """
+        The frame with which a level of protection is asked for.
+        """
+        return self.frame(2, level if nec else self.context.wrap(level, False).message)
+
+    def wrap(self, data: bytes, encrypt: bool = True) -> bytes:
+        """
+        A frame with a message.
+        """
+        return self.frame(3, self.context.wrap(data, encrypt).message)
+
+    def unwrap(self, frame: bytes) -> tuple[bytes, bool]:
+        """
+        The message that is in a frame, and whether it was encrypted.
+        """
+        result = self.context.unwrap(frame[4:])
+        return result.message, result.encrypted

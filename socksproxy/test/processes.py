@@ -49,6 +49,10 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "krb5kdc": "krb5-kdc",
+    "kdb5_util": "krb5-kdc",
+    "kadmin.local": "krb5-admin-server",
+    "kinit": "krb5-user",
 }
 """
 The Debian package of a program, where it has another name.

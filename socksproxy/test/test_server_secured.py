@@ -188,14 +188,12 @@ class SecuredSessionTests(SessionTestCase):
     """
 
     def setUp(self) -> None:
-        super().setUp()
         self.authenticator = Protecting()
         self.lines: list[str] = []
+        super().setUp()
 
     def makeFactory(self, **kwargs: Any) -> Any:
-        if hasattr(self, "authenticator"):
-            kwargs.setdefault("authenticators", [self.authenticator])
-        factory = super().makeFactory(**kwargs)
+        factory = super().makeFactory(authenticators=[self.authenticator], **kwargs)
         self.patch(factory._accessLog, "_write", self.lines.append)
         return factory
 
