@@ -547,7 +547,6 @@ class CurlTests(GSSAPITestCase):
         proxy = self.proxy("--gssapi-protection", "off")
         done = self.curl(proxy, "localhost", nec=True)
         self.assertNotEqual(done.status, 0)
-        self.assertIn("User was rejected", done.errors)
         self.said(proxy, "refused: level of GSSAPI protection")
         self.assertEqual(self.curl(proxy, "localhost").status, 0)
 
@@ -556,8 +555,7 @@ class CurlTests(GSSAPITestCase):
         A ticket for another service does not open this one.
         """
         proxy = self.proxy("--gssapi-service", "rcmd@127.0.0.1")
-        done = self.curl(proxy, "localhost")
-        self.assertIn("User was rejected", done.errors)
+        self.assertNotEqual(self.curl(proxy, "localhost").status, 0)
         self.said(proxy, "refused: GSSAPI login:")
 
 
