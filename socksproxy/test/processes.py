@@ -404,6 +404,29 @@ class ProcessTestCase(SynchronousTestCase):
         accepted, _ = listening.accept()
         return self.client(Client(accepted))
 
+    def freePort(self) -> int:
+        """
+        A port that nobody listens on right now.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            return int(listening.getsockname()[1])
+
+    def connected(self, port: int) -> Client:
+        """
+        A connection to a program that is about to listen.
+        """
+        connection = []
+
+        def connects() -> bool:
+            try:
+                connection.append(socket.create_connection(("127.0.0.1", port)))
+            except OSError:
+                return False
+            return True
+
+        self.until(connects, f"nobody listens on port {port}")
+        return self.client(Client(connection[0]))
+
     def assertStops(self, proxy: Proxy) -> None:
         """
         It ends in order when it is told to.  Twisted then has C{twistd} end by

@@ -10,7 +10,6 @@ import socket
 import sys
 import textwrap
 import threading
-from pathlib import Path
 from typing import Any
 from unittest import skipIf
 
@@ -19,9 +18,7 @@ from socksproxy.test.processes import (
     PATIENCE,
     Client,
     Finished,
-    ProcessTestCase,
     Proxy,
-    script,
 )
 from socksproxy.test.test_udp import Associated
 
@@ -557,47 +554,6 @@ class CurlTests(GSSAPITestCase):
         proxy = self.proxy("--gssapi-service", "rcmd@127.0.0.1")
         self.assertNotEqual(self.curl(proxy, "localhost").status, 0)
         self.said(proxy, "refused: GSSAPI login:")
-
-
-class OptionTests(ProcessTestCase):
-    """
-    What is wrong is said in one line.
-    """
-
-    def assertOneLine(
-        self, *options: str, words: tuple[str, ...], path: str = ""
-    ) -> None:
-        command = [script("twistd"), "-n", "--pidfile=", "socks5", "--port", "0"]
-        done = self.run_("env", f"PYTHONPATH={path}", *command, "--gssapi", *options)
-        self.assertNotEqual(done.status, 0)
-        self.assertEqual(len(done.errors.splitlines()), 1, repr(done))
-        for word in words:
-            self.assertIn(word, done.errors)
-
-    def test_keytab(self) -> None:
-        """
-        A file of keys that cannot be read, or has none.
-        """
-        path = os.path.join(self.directory(), "keytab")
-        self.assertOneLine("--gssapi-keytab", path, words=(path, "No such file"))
-        Path(path).write_bytes(b"")
-        self.assertOneLine("--gssapi-keytab", path, words=("--gssapi:", path))
-
-    def test_protection(self) -> None:
-        """
-        A level that there is none of.
-        """
-        words = ("'much'", "confidentiality")
-        self.assertOneLine("--gssapi-protection", "much", words=words)
-
-    def test_noPackage(self) -> None:
-        """
-        The package that it wants is not there.
-        """
-        path = self.directory()
-        Path(path, "gssapi.py").write_text("raise ImportError('no such thing')")
-        words = ("pip install 'socksproxy[gssapi]'", "no such thing")
-        self.assertOneLine(words=words, path=path)
 
 
 # They are there to be subclassed.
