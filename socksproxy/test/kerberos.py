@@ -33,6 +33,8 @@ _T = TypeVar("_T", bound=Callable[..., object])
 
 REALM = "EXAMPLE.TEST"
 
+SERVICES = ("rcmd/localhost", "rcmd/127.0.0.1")
+
 _CONFIGURATION = f"""\
 [libdefaults]
     default_realm = {REALM}
@@ -118,6 +120,14 @@ class Realm:
             raise AssertionError("the KDC does not listen")
         self._run("kinit", "alice", given="secret\n")
 
+    def renewKeys(self) -> None:
+        """
+        Give the services new keys, in the same file, and C{alice} new tickets.
+        """
+        for each in SERVICES:
+            self._run("kadmin.local", given=f"ktadd -k {self.keytab} {each}\n")
+        self._run("kinit", "alice", given="secret\n")
+
     def enter(self, addCleanup: Callable[..., object]) -> None:
         """
         Make this process part of it, until its test is over.
@@ -145,11 +155,11 @@ class Realm:
 
     def _create(self) -> None:
         self._run("kdb5_util", "create", "-s", "-P", "master")
-        services = "rcmd/localhost rcmd/127.0.0.1"
+        services = " ".join(SERVICES)
         self._run(
             "kadmin.local",
             given="addprinc -pw secret alice\n"
-            + "".join(f"addprinc -randkey {each}\n" for each in services.split())
+            + "".join(f"addprinc -randkey {each}\n" for each in SERVICES)
             + f"ktadd -k {self.keytab} {services}\n",
         )
 

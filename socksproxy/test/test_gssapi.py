@@ -181,7 +181,7 @@ class GSSAPITestCase(KerberosTestCase):
         self.assertEqual(head[:1], b"\x01")
         return head[1], client.receive(int.from_bytes(client.receive(2), "big"))
 
-    def connected(self, proxy: Proxy, level: int) -> tuple[Client, Client]:
+    def relayed(self, proxy: Proxy, level: int) -> tuple[Client, Client]:
         """
         A client and its target.
         """
@@ -216,7 +216,7 @@ class LevelTests(GSSAPITestCase):
         """
         proxy = self.proxy()
         for level in range(4):
-            client, target = self.connected(proxy, level)
+            client, target = self.relayed(proxy, level)
             data = SECRET + os.urandom(300_000)
             target.socket.sendall(data)
             self.assertEqual(client.receive(len(data)), data)
@@ -360,13 +360,13 @@ class LevelTests(GSSAPITestCase):
         a message.
         """
         proxy = self.proxy()
-        client, target = self.connected(proxy, 2)
+        client, target = self.relayed(proxy, 2)
         target.reset()
         self.assertTrue(client.isReset())
-        client, target = self.connected(proxy, 2)
+        client, target = self.relayed(proxy, 2)
         client.reset()
         self.assertTrue(target.isReset())
-        client, target = self.connected(proxy, 2)
+        client, target = self.relayed(proxy, 2)
         protected: Any = client.socket
         protected._socket.sendall(b"\x01\x03\x01")
         client.socket.shutdown(socket.SHUT_WR)
@@ -379,7 +379,7 @@ class LevelTests(GSSAPITestCase):
         What somebody else sends ends the session, and does not reach the target.
         """
         proxy = self.proxy()
-        client, target = self.connected(proxy, 2)
+        client, target = self.relayed(proxy, 2)
         protected: Any = client.socket
         protected._socket.sendall(b"\x01\x03\x00\x04fake")
         self.assertEqual(target.isReset(), True)
@@ -391,7 +391,7 @@ class LevelTests(GSSAPITestCase):
         A client that does not read stops its target; then it gets all of it.
         """
         proxy = self.proxy()
-        client, target = self.connected(proxy, 2)
+        client, target = self.relayed(proxy, 2)
         target.socket.setblocking(False)
         sent = 0
         try:
@@ -460,13 +460,22 @@ class LoginTests(GSSAPITestCase):
         client.socket.sendall(b"\x01\x03bob\x06secret")
         self.assertEqual(client.receive(2), b"\x01\x00")
 
+    def test_newKeys(self) -> None:
+        """
+        New keys count without a restart.
+        """
+        proxy = self.proxy()
+        self.loggedIn(proxy, 2)
+        self.realm.renewKeys()
+        self.loggedIn(proxy, 2)
+
     def test_workers(self) -> None:
         """
         Every worker has the keys, and all of them know of each other's tickets.
         """
         proxy = self.proxy("--workers", "2")
         for _ in range(6):
-            client, target = self.connected(proxy, 2)
+            client, target = self.relayed(proxy, 2)
             client.socket.sendall(SECRET)
             self.assertEqual(target.receive(len(SECRET)), SECRET)
 
