@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.logger import Logger
-from zope.interface import directlyProvides, providedBy
 
 from socksproxy.errors import RemoteProtocolError
 from socksproxy.interfaces import ISecurityLayer
@@ -27,8 +26,8 @@ receives one has to wait until all of it has come.
 class SecuredTransport:
     """
     A transport of which everything but L{write} and L{writeSequence} is that of
-    the transport below: what is written is wrapped first.  What is received is
-    put through L{unwrap} by whoever receives it.
+    the transport below, its interfaces too: what is written is wrapped first.
+    What is received is put through L{unwrap} by whoever receives it.
 
     @ivar layer: for what travels beside the connection.
     """
@@ -38,7 +37,6 @@ class SecuredTransport:
         self._transport = transport
         self._received = ReceiveBuffer()
         self._isBroken = False
-        directlyProvides(self, providedBy(transport))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, ConnectionLost
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -213,6 +213,9 @@ class Session(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is _RELAYING:
+            if self._secured is not None and self._secured.isTorn:
+                # A transport that cannot be half-closed has not told of an end.
+                reason = Failure(ConnectionLost())
             self._relay.client.connectionLost(reason)
             return
         self._state = _GONE

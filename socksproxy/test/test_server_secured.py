@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ISSLTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, implementer
@@ -301,6 +302,19 @@ class SecuredSessionTests(SessionTestCase):
         transport.lose(session)
         attempt.transport.lose(attempt.protocol)
         self.assertIn("the client's last message is cut short", self.lines[-1])
+
+    def test_tornAndGone(self) -> None:
+        """
+        So it is where a transport has no end before it is gone, like TLS.
+        """
+        for reason in (ConnectionDone(), ConnectionLost()):
+            session, transport, attempt = self.relaying()
+            session.dataReceived(wrap(b"message")[:-1])
+            transport.lose(session, reason)
+            self.assertTrue(attempt.transport.aborted)
+            self.assertFalse(attempt.transport.disconnecting)
+            attempt.transport.lose(attempt.protocol)
+            self.assertIn("reset by the client", self.lines[-1])
 
     def test_unprotectedInTheRelay(self) -> None:
         """
