@@ -36,6 +36,11 @@ from socksproxy.wire.gssapi import ABORT, Frame, MessageType, Protection
 
 __all__ = ["GSSAPIAuthenticator"]
 
+WORDS = 300
+"""
+Characters of the reason of a failure that are logged.
+"""
+
 
 @implementer(IAuthenticator)
 class GSSAPIAuthenticator:
@@ -261,6 +266,6 @@ def _serviceName(service: str) -> Name:
 def _textOf(wrong: BaseException) -> str:
     """
     What the mechanism has to say, in quotes: it may name a service that the
-    client chose.
+    client chose, however long that is.
     """
-    return repr(str(wrong))
+    return repr(str(wrong)[:WORDS])

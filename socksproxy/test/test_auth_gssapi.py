@@ -5,6 +5,7 @@ Tests for L{socksproxy.auth.gssapi}, with a KDC.
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -252,6 +253,35 @@ class NegotiationTests(GSSAPITestCase):
         for token in (b"x", bytes(1000), b"\x60\x10\x06\x09\x2a\x86\x48\x86\xf7"):
             frame = Initiator().frame(1, token)
             self.assertDenied(self.advance(self.begun(), frame), "GSSAPI login", "'")
+
+    def test_forgedTicket(self) -> None:
+        """
+        Nor is one that was changed, which may name a service that nobody has;
+        that is quoted, and a part of it will do.
+        """
+        for name in (b"\xff\xfe\xfd\xfc", b"a\nb'"):
+            frame = bytearray(Initiator().token().replace(b"rcmd", name))
+            frame[300] ^= 1
+            step = self.advance(self.begun(), bytes(frame))
+            self.assertDenied(step, "GSSAPI login: ")
+            self.assertTrue(step.reason.isprintable())
+            self.assertLess(len(step.reason), 400)
+
+    def test_anyTicket(self) -> None:
+        """
+        Nor is whatever else somebody makes of one.
+        """
+        token = Initiator().token()
+        authenticator = self.authenticator()
+        for seed in range(300):
+            chance = random.Random(seed)
+            frame = bytearray(token)
+            for _ in range(chance.randrange(2, 6)):
+                frame[chance.randrange(4, len(frame))] = chance.randrange(256)
+            negotiation = authenticator.beginNegotiation(FakeSession())
+            step = self.advance(negotiation, bytes(frame))
+            self.assertIsInstance(step, (Continue, Denied))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_foreignTicket(self) -> None:
         """
