@@ -4,6 +4,7 @@ The options of GSSAPI logins.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -24,11 +25,12 @@ _PROTECTIONS = {
 
 def _keytab(path: str) -> str:
     """
-    A file that can be read, of which the library says less when it cannot.
+    A file that can be read, of which the library says less when it cannot.  It
+    is read again for each login, when the current directory may be another one.
     """
     try:
         with open(path, "rb"):
-            return path
+            return os.path.abspath(path)
     except OSError as wrong:
         raise ValueError(f"{path}: {wrong.strerror}") from None
 

@@ -62,6 +62,14 @@ class AuthenticatorTests(KerberosTestCase):
         made = self.made("--gssapi-service", "rcmd@localhost")
         self.assertIn("rcmd/localhost", str(made.credentials.name))
 
+    def test_keytab(self) -> None:
+        """
+        The file is the same one in whatever directory the proxy runs later.
+        """
+        path = os.path.relpath(self.realm.keytab)
+        options = parsed("--gssapi-keytab", path)
+        self.assertEqual(options["gssapi-keytab"], self.realm.keytab)
+
     def test_mistakes(self) -> None:
         """
         What cannot be is said.
