@@ -16,15 +16,17 @@ from twisted.application.service import IService
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
 from socksproxy import __version__
-from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
-from socksproxy.interfaces import IAuthenticator
-from socksproxy.options.gssapi import GSSAPIOptions, gssapiAuthenticators
+from socksproxy.options.gssapi import GSSAPIOptions
+from socksproxy.options.logins import LoginOptions
+from socksproxy.options.numbers import count as _count
+from socksproxy.options.numbers import seconds as _seconds
+from socksproxy.options.tls import TLSOptions
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
@@ -70,28 +72,6 @@ def _portRange(text: str) -> PortRange:
     if found is not None and 0 < int(found[1]) <= int(found[2]) <= 65535:
         return PortRange(int(found[1]), int(found[2]))
     raise ValueError(f"{text!r} is not a range of ports, as in 40000-40999")
-
-
-def _seconds(text: str) -> float:
-    """
-    A number of seconds, perhaps with a fraction.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if 0 <= seconds < float("inf"):
-        return seconds
-    raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
-
-
-def _count(text: str) -> int:
-    """
-    How many of something.
-    """
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise ValueError(f"{text!r} is not a number, 0 or more")
 
 
 def _threads(text: str) -> int:
@@ -152,7 +132,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(GSSAPIOptions, AuthOptionMixin):
+class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOptions):
     """
     The command line.
 
@@ -179,7 +159,7 @@ class Options(GSSAPIOptions, AuthOptionMixin):
         ["no-bind", None, "Answer BIND with reply 07, command not supported."],
         ["no-udp", None, "Do not serve UDP ASSOCIATE."],
     ]
-    optParameters: ClassVar = [
+    optParameters: ClassVar[list[list[Any]]] = [
         [
             "port",
             "p",
@@ -341,7 +321,7 @@ class Options(GSSAPIOptions, AuthOptionMixin):
     def opt_listen(self, description: str) -> None:
         """
         A Twisted server endpoint to listen on, like tcp6:1080:interface=\\:\\:1,
-        unix:/run/socks.sock, ssl:1443:privateKey=key.pem:certKey=cert.pem or
+        unix:/run/socks.sock, tls:1443:privateKey=key.pem:certKey=cert.pem or
         systemd:domain=INET:index=0. May be given several times. Then --port and
         --interface count only if they are given too.
         """
@@ -360,9 +340,11 @@ class Options(GSSAPIOptions, AuthOptionMixin):
     def opt_advertise(self, address: str) -> None:
         """
         Address at which others reach this machine, where it is not its own: that
-        of a NAT that passes --bind-ports on. May be given twice: one for IPv4
-        and one for IPv6.
+        of a NAT that passes --bind-ports and --udp-ports on. May be given twice:
+        one for IPv4 and one for IPv6.
         """
+        if address in ("0.0.0.0", "::"):
+            raise usage.UsageError(f"--advertise {address}: that is nobody's address")
         self._setAddress("advertise", "advertised", address)
 
     def _setAddress(self, option: str, key: str, address: str) -> None:
@@ -399,10 +381,12 @@ class Options(GSSAPIOptions, AuthOptionMixin):
             _giveUp(f"{' '.join(str(wrong).split())}. Try --help.")
 
     def postOptions(self) -> None:
+        self.checkExemptions()
         if self["bind-interface"] is not None:
             self["local-end"] = replace(
                 self["local-end"], interface=self["bind-interface"]
             )
+        self.checkTLS()
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -410,10 +394,11 @@ class Options(GSSAPIOptions, AuthOptionMixin):
 
     def opt_auth(self, description: str) -> None:
         """
-        Demand a login, and say how it is checked: file:PATH is a file with a
-        line user:password for each user, memory:USER:PASSWORD is one user,
-        --help-auth lists what else is installed. May be given several times:
-        they are asked in turn.
+        Demand a login, and say how it is checked: htpasswd:PATH is a file with
+        a line user:hash for each user, pam:SERVICE asks PAM, file:PATH is a file
+        with a line user:password for each user, memory:USER:PASSWORD is one
+        user, --help-auth lists what else is installed. May be given several
+        times: they are asked in turn.
         """
         kind, _, path = description.partition(":")
         if kind == "file":
@@ -424,7 +409,12 @@ class Options(GSSAPIOptions, AuthOptionMixin):
                 raise usage.UsageError(
                     f"--auth {description}: {wrong.strerror}"
                 ) from None
-        super().opt_auth(description)  # type: ignore[no-untyped-call]
+        try:
+            super().opt_auth(description)  # type: ignore[no-untyped-call]
+        except usage.UsageError as wrong:
+            # What a checker says of its argument is not unexpected.
+            reason = str(wrong).removeprefix("Unexpected error: ")
+            raise usage.UsageError(f"--auth {kind}: {reason}") from None
 
     def addChecker(self, checker: Any) -> None:
         """
@@ -477,24 +467,20 @@ def makeService(options: Options) -> IService:
         if number:
             listening = worker.InheritingReactor(reactor, worker.descriptorOf(index))
         try:
-            endpoints.append(serverFromString(listening, description))
+            endpoints.append(options.endpoint(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
-    checkers = options.get("credCheckers")
-    authenticators: list[IAuthenticator] = []
     try:
-        authenticators += gssapiAuthenticators(options, reactor)
+        authenticators = options.authenticators(reactor)
     except ValueError as wrong:
         _giveUp(f"{wrong}. Try --help.")
-    if checkers:
-        authenticators.append(PasswordAuthenticator(checkers))
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
     associator = Associator(reactor, resolver, hub, localEnd, filter)
     factory = SOCKS5Factory(
         reactor,
-        authenticators=authenticators or None,
+        authenticators=authenticators,
         connector=DirectConnector(
             reactor,
             resolver,

@@ -1,4 +1,3 @@
 """
-Options of C{twistd socks5}, a file for each topic: what they are called, what
-they may be, and what is made of them.
+Options of C{twistd socks5} that go together, for L{socksproxy.tap} to take in.
 """

@@ -5,15 +5,12 @@ The options of GSSAPI logins.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any, ClassVar
-
-from twisted.python import usage
 
 from socksproxy.interfaces import IAuthenticator
 from socksproxy.wire.gssapi import Protection
 
-__all__ = ["GSSAPIOptions", "gssapiAuthenticators"]
+__all__ = ["GSSAPIOptions"]
 
 _PROTECTIONS = {
     "off": None,
@@ -44,12 +41,12 @@ def _protection(text: str) -> str:
     return text
 
 
-class GSSAPIOptions(usage.Options):
+class GSSAPIOptions:
     """
     Who has a ticket may use the proxy.
     """
 
-    optFlags: ClassVar = [
+    optFlags: ClassVar[list[list[Any]]] = [
         [
             "gssapi",
             None,
@@ -63,7 +60,7 @@ class GSSAPIOptions(usage.Options):
             "as NEC's do, and curl with --socks5-gssapi-nec.",
         ],
     ]
-    optParameters: ClassVar = [
+    optParameters: ClassVar[list[list[Any]]] = [
         [
             "gssapi-service",
             None,
@@ -90,33 +87,30 @@ class GSSAPIOptions(usage.Options):
         ],
     ]
 
+    def gssapiAuthenticators(self: Any, reactor: Any) -> list[IAuthenticator]:
+        """
+        One, or none unless C{--gssapi} is given.
 
-def gssapiAuthenticators(
-    options: Mapping[str, Any], reactor: Any
-) -> list[IAuthenticator]:
-    """
-    One, or none unless C{--gssapi} is given.
-
-    @raise ValueError: it cannot be; says why in one line.
-    """
-    if not options["gssapi"]:
-        return []
-    try:
-        from socksproxy.auth.gssapi import GSSAPIAuthenticator
-    except ImportError as wrong:
-        raise ValueError(
-            f"--gssapi wants pip install 'socksproxy[gssapi]' ({wrong})"
-        ) from None
-    least = _PROTECTIONS[options["gssapi-protection"]]
-    try:
-        authenticator = GSSAPIAuthenticator(
-            reactor,
-            service=options["gssapi-service"],
-            keytab=options["gssapi-keytab"],
-            least=least or Protection.NONE,
-            protects=least is not None,
-            nec=bool(options["gssapi-nec"]),
-        )
-    except ValueError as wrong:
-        raise ValueError(f"--gssapi: {wrong}") from None
-    return [authenticator]
+        @raise ValueError: it cannot be; says why in one line.
+        """
+        if not self["gssapi"]:
+            return []
+        try:
+            from socksproxy.auth.gssapi import GSSAPIAuthenticator
+        except ImportError as wrong:
+            raise ValueError(
+                f"--gssapi wants pip install 'socksproxy[gssapi]' ({wrong})"
+            ) from None
+        least = _PROTECTIONS[self["gssapi-protection"]]
+        try:
+            authenticator = GSSAPIAuthenticator(
+                reactor,
+                service=self["gssapi-service"],
+                keytab=self["gssapi-keytab"],
+                least=least or Protection.NONE,
+                protects=least is not None,
+                nec=bool(self["gssapi-nec"]),
+            )
+        except ValueError as wrong:
+            raise ValueError(f"--gssapi: {wrong}") from None
+        return [authenticator]

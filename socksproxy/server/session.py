@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError, ConnectionLost
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionClosed,
+    ConnectionLost,
+)
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -25,7 +29,9 @@ from socksproxy.errors import (
     RemoteProtocolError,
     TimedOut,
     replyCodeOf,
+    wordsOf,
 )
+from socksproxy.hubconnection import HubConnection
 from socksproxy.interfaces import (
     Continue,
     Denied,
@@ -47,6 +53,8 @@ from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from socksproxy.server.factory import SOCKS5Factory
 
 __all__ = ["Session"]
@@ -99,7 +107,8 @@ class _State(Enum):
 
 
 # An enumeration's attributes are dear to look up.
-_CONNECT = Command.CONNECT
+_CONNECT, _UDP_ASSOCIATE = Command.CONNECT, Command.UDP_ASSOCIATE
+_SUCCEEDED = ReplyCode.SUCCEEDED
 _WAITING, _HANDSHAKE, _CONNECTING, _RELAYING, _CLOSING, _GONE = _State
 
 
@@ -151,6 +160,13 @@ class Session(Protocol):
     def policy(self) -> IAccessPolicy:
         return self._factory.policy
 
+    @property
+    def certificate(self) -> Certificate | None:
+        if self._state is _GONE or not hasattr(self.transport, "getPeerCertificate"):
+            return None
+        shown = self.transport.getPeerCertificate()
+        return None if shown is None else shown.to_cryptography()
+
     # What the transport says.
 
     def connectionMade(self) -> None:
@@ -160,7 +176,11 @@ class Session(Protocol):
         isTCP = isinstance(address, (IPv4Address, IPv6Address))
         # To make another address would cost as much as a system call.
         self.peer = address if isTCP and self._isDirect else transport.getPeer()
-        if isTCP and hasattr(transport, "setTcpNoDelay"):
+        if (
+            isTCP
+            and not isinstance(transport, HubConnection)
+            and hasattr(transport, "setTcpNoDelay")
+        ):
             transport.setTcpNoDelay(True)
         if self._factory.sessionOpened(self):
             self._begin()
@@ -218,6 +238,11 @@ class Session(Protocol):
                 reason = Failure(ConnectionLost())
             self._relay.client.connectionLost(reason)
             return
+        if self._state is _HANDSHAKE:
+            why = "the client left during the handshake"
+            if not reason.check(ConnectionClosed):
+                why = f"TLS failed: {wordsOf(reason.value)}"
+            self._factory.sessionRefused(self, why, None)
         self._state = _GONE
         self._cancelPending()
         self._over()
@@ -245,8 +270,9 @@ class Session(Protocol):
         """
         It relays for a while now.
         """
-        assert not isinstance(self._relay, DatagramRelay)
-        self._relay.keepAlive()
+        # The TCP connection of an association is kept alive already.
+        if not isinstance(self._relay, DatagramRelay):
+            self._relay.keepAlive()
 
     def closingExpired(self) -> None:
         self.transport.abortConnection()
@@ -258,6 +284,7 @@ class Session(Protocol):
         if self._state is _RELAYING:
             self._relay.abort(reason)
         else:
+            self._state = _CLOSING
             self.transport.abortConnection()
 
     # The handshake.
@@ -415,7 +442,7 @@ class Session(Protocol):
             return
         factory, request = self._factory, self.request
         assert request is not None
-        if request.command == Command.UDP_ASSOCIATE:
+        if request.command == _UDP_ASSOCIATE:
             self._associate(request)
             return
         try:
@@ -446,7 +473,7 @@ class Session(Protocol):
             return accepted
         assert self._dialect is not None
         try:
-            answer = self._dialect.answer(ReplyCode.SUCCEEDED, binding.address)
+            answer = self._dialect.answer(_SUCCEEDED, binding.address)
         except Exception:
             accepted.addErrback(lambda _: None)
             accepted.cancel()
@@ -510,7 +537,7 @@ class Session(Protocol):
             return
         assert self._dialect is not None
         self._giveTime(None)
-        self._send(self._dialect.answer(ReplyCode.SUCCEEDED, relay.address))
+        self._send(self._dialect.answer(_SUCCEEDED, relay.address))
         self._relay = relay
         self._state = _RELAYING
         self.isConnected = True
@@ -543,11 +570,11 @@ class Session(Protocol):
             isOwn = self.request.command == _CONNECT
             transport = target.transport
             bound = _addressOf(transport.getHost() if isOwn else transport.getPeer())
-            answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
+            answer = self._dialect.answer(_SUCCEEDED, bound)
         except Exception:
             target.abort()
             raise
-        self._giveTime(self._factory.lasting)
+        self._giveTime(None)
         self._send(answer)
         self._relay = relayBetween(
             self.transport,
@@ -605,7 +632,8 @@ class Session(Protocol):
 
     def _over(self) -> None:
         # They refer to each other: this way there is no work for the collector.
-        self._giveTime(None)
+        if self._deadlines is not None:
+            self._giveTime(None)
         dialect, self._dialect = self._dialect, None
         try:
             if self.request is not None:

@@ -30,6 +30,7 @@ __all__ = [
     "Client",
     "Finished",
     "ProcessTestCase",
+    "ProgramTestCase",
     "Proxy",
     "needs",
     "script",
@@ -53,6 +54,9 @@ _PACKAGES = {
     "kdb5_util": "krb5-kdc",
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",
+    "htpasswd": "apache2-utils",
+    "mkpasswd": "whois",
+    "fail2ban-regex": "fail2ban",
 }
 """
 The Debian package of a program, where it has another name.
@@ -404,6 +408,28 @@ class ProcessTestCase(SynchronousTestCase):
         accepted, _ = listening.accept()
         return self.client(Client(accepted))
 
+    def assertStops(self, proxy: Proxy) -> None:
+        """
+        It ends in order when it is told to.  Twisted then has C{twistd} end by
+        the signal that it got, which service managers take for success.
+        """
+        self.assertIn(proxy.terminate(), (0, -signal.SIGTERM))
+        self.assertIn("Main loop terminated", proxy.log)
+
+    def assertQuiet(self, proxy: Proxy) -> None:
+        """
+        Nothing happened that was the proxy's own fault.
+        """
+        self.assertNotIn("Traceback", proxy.log)
+        self.assertNotIn("Unhandled", proxy.log)
+        self.assertEqual(proxy.errors, "")
+
+
+class ProgramTestCase(ProcessTestCase):
+    """
+    Tests with programs that are told a port to listen on.
+    """
+
     def freePort(self) -> int:
         """
         A port that nobody listens on right now.
@@ -426,19 +452,3 @@ class ProcessTestCase(SynchronousTestCase):
 
         self.until(connects, f"nobody listens on port {port}")
         return self.client(Client(connection[0]))
-
-    def assertStops(self, proxy: Proxy) -> None:
-        """
-        It ends in order when it is told to.  Twisted then has C{twistd} end by
-        the signal that it got, which service managers take for success.
-        """
-        self.assertIn(proxy.terminate(), (0, -signal.SIGTERM))
-        self.assertIn("Main loop terminated", proxy.log)
-
-    def assertQuiet(self, proxy: Proxy) -> None:
-        """
-        Nothing happened that was the proxy's own fault.
-        """
-        self.assertNotIn("Traceback", proxy.log)
-        self.assertNotIn("Unhandled", proxy.log)
-        self.assertEqual(proxy.errors, "")

@@ -14,13 +14,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from socksproxy.test.processes import Client, Finished, ProcessTestCase, Proxy
+from socksproxy.test.processes import Client, Finished, ProgramTestCase, Proxy
 from socksproxy.test.source import sourceFile
 
 SECRET = "correct horse"
 
 
-class ChallengeTests(ProcessTestCase):
+class ChallengeTests(ProgramTestCase):
     """
     C{docs/examples/challenge.py} and its client.
     """

@@ -8,16 +8,22 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twisted.python.usage import UsageError
+from twisted.python import usage
 
-from socksproxy.options.gssapi import GSSAPIOptions, gssapiAuthenticators
+from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.test.kerberos import KerberosTestCase, needsKerberos
 from socksproxy.test.processes import ProcessTestCase, script
 from socksproxy.wire.gssapi import Protection
 
 
-def parsed(*arguments: str) -> GSSAPIOptions:
-    options = GSSAPIOptions()
+class Options(usage.Options, GSSAPIOptions):
+    """
+    These alone.
+    """
+
+
+def parsed(*arguments: str) -> Options:
+    options = Options()
     options.parseOptions(arguments)
     return options
 
@@ -30,15 +36,16 @@ class AuthenticatorTests(KerberosTestCase):
 
     def made(self, *arguments: str) -> Any:
         keytab = ("--gssapi-keytab", self.realm.keytab)
-        (made,) = gssapiAuthenticators(parsed("--gssapi", *keytab, *arguments), None)
+        options = parsed("--gssapi", *keytab, *arguments)
+        (made,) = options.gssapiAuthenticators(None)
         return made
 
     def test_notGiven(self) -> None:
         """
         Without C{--gssapi} there is nothing, whatever else is said.
         """
-        self.assertEqual(gssapiAuthenticators(parsed(), None), [])
-        self.assertEqual(gssapiAuthenticators(parsed("--gssapi-nec"), None), [])
+        self.assertEqual(parsed().gssapiAuthenticators(None), [])
+        self.assertEqual(parsed("--gssapi-nec").gssapiAuthenticators(None), [])
 
     def test_defaults(self) -> None:
         """
@@ -81,7 +88,7 @@ class AuthenticatorTests(KerberosTestCase):
             ("--gssapi-protection", "much"),
             ("--gssapi-keytab", self.realm.path("nothing")),
         ):
-            with self.assertRaises(UsageError):
+            with self.assertRaises(usage.UsageError):
                 parsed(*mistake)
 
 

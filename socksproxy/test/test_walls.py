@@ -16,12 +16,13 @@ PACKAGE = Path(socksproxy.__file__).parent
 
 FLOORS = (
     ("wire",),
-    ("errors", "deadlines", "udpsocket"),
+    ("errors", "deadlines", "daemonpool", "hubconnection", "udpsocket"),
     ("interfaces",),
     ("auth", "access", "outbound", "relay"),
     ("server", "client"),
     ("monitor",),
     ("service",),
+    ("tls",),
     ("worker",),
     ("workers",),
     ("command",),
