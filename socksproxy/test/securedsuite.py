@@ -152,6 +152,24 @@ class SecuredRelaySuite(RelaySuite):
         super().start(early)
         self.assertIsInstance(self.relay, ProtocolRelay)
 
+    async def test_urgentData(self) -> None:
+        """
+        The target's urgent data does not stop the stream.  The client's would be
+        outside of its messages.
+        """
+        self.start()
+        self.target.send(b"before")
+        self.target.socket.send(b"!", socket.MSG_OOB)
+        self.target.send(b"after")
+
+        def complete() -> bool:
+            self.client.read()
+            return self.client.received.endswith(b"after")
+
+        await self.until(complete)
+        received = bytes(self.client.received)
+        self.assertIn(received, (b"beforeafter", b"before!after"))
+
 
 # It is there to be subclassed.
 del RelaySuite
