@@ -100,6 +100,8 @@ class ISecurityLayer(Interface):
     def wrap(data: bytes) -> bytes:
         """
         Protect bytes that go to the client.
+
+        @param data: 1 to 32,768 bytes.
         """
 
     def unwrap(received: ReceiveBuffer) -> bytes | None:
@@ -113,6 +115,8 @@ class ISecurityLayer(Interface):
     def wrapDatagram(datagram: bytes) -> bytes:
         """
         Protect one whole datagram that goes to the client.
+
+        @raise ValueError: then it would be too long.
         """
 
     def unwrapDatagram(datagram: bytes) -> bytes:
@@ -128,12 +132,11 @@ class Continue:
     """
     Nothing is decided yet: send C{response} and go on.
 
-    @ivar securityLayer: an L{ISecurityLayer} that protects all that follows
-        C{response}, both ways.
+    @ivar securityLayer: protects all that follows C{response}, both ways.
     """
 
     response: bytes
-    securityLayer: object = None
+    securityLayer: ISecurityLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +145,12 @@ class Granted:
     The client is who it says.
 
     @ivar response: is sent first, in clear; may be empty.
-    @ivar securityLayer: an L{ISecurityLayer} that protects all that follows.
+    @ivar securityLayer: protects all that follows, both ways.
     """
 
     identity: Identity
     response: bytes = b""
-    securityLayer: object = None
+    securityLayer: ISecurityLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.options.logins import LoginOptions
 from socksproxy.options.numbers import count as _count
 from socksproxy.options.numbers import seconds as _seconds
@@ -131,7 +132,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin, LoginOptions, TLSOptions):
+class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOptions):
     """
     The command line.
 
@@ -140,9 +141,9 @@ class Options(usage.Options, AuthOptionMixin, LoginOptions, TLSOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "A SOCKS5 proxy server (RFC 1928, RFC 1929). Without --auth everybody who "
-        "can reach it may use it, so then it listens on loopback addresses only, "
-        "unless --open-proxy says that this is wanted."
+        "A SOCKS5 proxy server (RFC 1928, RFC 1929, RFC 1961). Without --auth or "
+        "--gssapi everybody who can reach it may use it, so then it listens on "
+        "loopback addresses only, unless --open-proxy says that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -469,7 +470,10 @@ def makeService(options: Options) -> IService:
             endpoints.append(options.endpoint(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
-    authenticators = options.authenticators(reactor)
+    try:
+        authenticators = options.authenticators(reactor)
+    except ValueError as wrong:
+        _giveUp(f"{wrong}. Try --help.")
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE

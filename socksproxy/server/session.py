@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError, ConnectionClosed
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionClosed,
+    ConnectionLost,
+)
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -35,6 +39,7 @@ from socksproxy.interfaces import (
     IAccessPolicy,
     IBinding,
     IDialect,
+    ISecurityLayer,
     ISession,
     Request,
 )
@@ -42,6 +47,7 @@ from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
 from socksproxy.relay.splice import SpliceRelay
+from socksproxy.server.secured import SecuredTransport
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -131,6 +137,8 @@ class Session(Protocol):
     # not there yet.
     _pending: Deferred[Any] | None = None
     _deadlines: Deadlines[Session] | None = None
+    # The transport, once all that it carries is protected.
+    _secured: SecuredTransport | None = None
     _relay: ProtocolRelay | SpliceRelay | DatagramRelay
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
@@ -180,6 +188,10 @@ class Session(Protocol):
             transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._secured is not None:
+            data = self._unwrapped(data)
+            if not data:
+                return
         if self._state is _RELAYING:
             self._relay.client.dataReceived(data)
         elif self._state is not _CLOSING:
@@ -198,7 +210,9 @@ class Session(Protocol):
 
     def readConnectionLost(self) -> None:
         self._clientEnded = True
-        if self._state is _RELAYING:
+        if self._secured is not None and self._secured.isTorn:
+            self._distrust("the client's last message is cut short")
+        elif self._state is _RELAYING:
             self._relay.client.readConnectionLost()
         elif self._state is _HANDSHAKE and self._pending is None:
             self._refuse("the client left during the handshake")
@@ -219,6 +233,9 @@ class Session(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is _RELAYING:
+            if self._secured is not None and self._secured.isTorn:
+                # A transport that cannot be half-closed has not told of an end.
+                reason = Failure(ConnectionLost())
             self._relay.client.connectionLost(reason)
             return
         if self._state is _HANDSHAKE:
@@ -330,10 +347,10 @@ class Session(Protocol):
         if isinstance(step, Denied):
             self._refuse(step.reason, step.response)
             return False
-        if step.securityLayer is not None:
-            raise NotImplementedError("security layers are not supported yet")
         self._send(step.response)
-        return True
+        if step.securityLayer is not None:
+            self._secure(step.securityLayer)
+        return self._state is _HANDSHAKE
 
     def _send(self, data: bytes) -> None:
         """
@@ -350,6 +367,36 @@ class Session(Protocol):
             self._isDirect = False
             data = data[sent:]
         self.transport.write(data)
+
+    def _secure(self, layer: ISecurityLayer) -> None:
+        """
+        From here on all is protected, both ways, what has come already too.
+        """
+        self._isDirect = False
+        self._secured = self.transport = SecuredTransport(self.transport, layer)
+        self._received.feed(self._unwrapped(self._received.takeAll()))
+
+    def _unwrapped(self, data: bytes) -> bytes:
+        """
+        @return: what was in the client's messages, nothing if none is whole.
+        """
+        assert self._secured is not None
+        try:
+            return self._secured.unwrap(data)
+        except RemoteProtocolError as wrong:
+            self._distrust(str(wrong))
+            return b""
+
+    def _distrust(self, reason: str) -> None:
+        """
+        What came is not, or not wholly, what the client has sent.
+        """
+        if self._state is _RELAYING:
+            self._relay.abort(reason)
+        elif self._state is _CLOSING:
+            self.transport.loseConnection()
+        else:
+            self._refuse(reason)
 
     def _stepCame(self, step: DialectStep) -> None:
         self._pending = None
@@ -502,7 +549,8 @@ class Session(Protocol):
         self._factory.sessionConnected(self, address)
         # It may be silent for as long as the association lasts.
         keepAlive(self.transport)
-        relay.start(self.transport, self._relayFinished)
+        layer = None if self._secured is None else self._secured.layer
+        relay.start(self.transport, self._relayFinished, layer)
 
     # The relay.
 

@@ -30,6 +30,7 @@ __all__ = [
     "Client",
     "Finished",
     "ProcessTestCase",
+    "ProgramTestCase",
     "Proxy",
     "needs",
     "script",
@@ -49,6 +50,10 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "krb5kdc": "krb5-kdc",
+    "kdb5_util": "krb5-kdc",
+    "kadmin.local": "krb5-admin-server",
+    "kinit": "krb5-user",
     "htpasswd": "apache2-utils",
     "mkpasswd": "whois",
     "fail2ban-regex": "fail2ban",
@@ -418,3 +423,32 @@ class ProcessTestCase(SynchronousTestCase):
         self.assertNotIn("Traceback", proxy.log)
         self.assertNotIn("Unhandled", proxy.log)
         self.assertEqual(proxy.errors, "")
+
+
+class ProgramTestCase(ProcessTestCase):
+    """
+    Tests with programs that are told a port to listen on.
+    """
+
+    def freePort(self) -> int:
+        """
+        A port that nobody listens on right now.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            return int(listening.getsockname()[1])
+
+    def connected(self, port: int) -> Client:
+        """
+        A connection to a program that is about to listen.
+        """
+        connection = []
+
+        def connects() -> bool:
+            try:
+                connection.append(socket.create_connection(("127.0.0.1", port)))
+            except OSError:
+                return False
+            return True
+
+        self.until(connects, f"nobody listens on port {port}")
+        return self.client(Client(connection[0]))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from socksproxy.server.factory import Limits
 from socksproxy.tap import Options
-from socksproxy.test.processes import PATIENCE, Client, ProcessTestCase, script
+from socksproxy.test.processes import PATIENCE, Client, ProgramTestCase, script
 from socksproxy.test.source import sourceFile
 
 
-class ReadmeTests(ProcessTestCase):
+class ReadmeTests(ProgramTestCase):
     """
     The README is right.
     """
@@ -37,29 +37,6 @@ class ReadmeTests(ProcessTestCase):
         printed = textwrap.dedent(found[1])
         self.assertEqual(printed.count("1080"), 1)
         return printed.replace("1080", str(port))
-
-    def freePort(self) -> int:
-        """
-        A port that nobody listens on right now.
-        """
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            return int(listening.getsockname()[1])
-
-    def connected(self, port: int) -> Client:
-        """
-        A connection to a program that is about to listen.
-        """
-        connection = []
-
-        def connects() -> bool:
-            try:
-                connection.append(socket.create_connection(("127.0.0.1", port)))
-            except OSError:
-                return False
-            return True
-
-        self.until(connects, f"nobody listens on port {port}")
-        return self.client(Client(connection[0]))
 
     def test_tac(self) -> None:
         """

@@ -570,18 +570,6 @@ class AuthenticationTests(SessionTestCase):
         self.assertRefused(transport, b"\x05\x80")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_securityLayer(self) -> None:
-        """
-        A security layer, which there is no support for yet, is never taken
-        for granted: the connection ends.
-        """
-        negotiation = SlowNegotiation()
-        self.factory = self.makeFactory(authenticators=[Scripted(0x80, negotiation)])
-        _, transport = self.client(b"\x05\x01\x80" + b"x")
-        negotiation.step.callback(Granted(ANONYMOUS, b"in", securityLayer=object()))
-        self.assertRefused(transport, b"\x05\x80")
-        self.assertEqual(len(self.flushLoggedErrors(NotImplementedError)), 1)
-
     def test_logoutFails(self) -> None:
         """
         A realm that cannot log out does not keep its session.
