@@ -209,6 +209,18 @@ class Proxy:
         """
         return self.ports[0]
 
+    def listensOn(self, path: str) -> bool:
+        """
+        Whether there is a UNIX socket at C{path} that listens, as far as this system
+        tells.
+        """
+        try:
+            sockets = Path(f"/proc/{self.process.pid}/net/unix").read_text()
+        except OSError:
+            return True
+        # __SO_ACCEPTCON among the flags.
+        return re.search(rf" 00010000 .* {re.escape(path)}$", sockets, 8) is not None
+
     @property
     def descriptors(self) -> int:
         """
@@ -373,10 +385,15 @@ class ProcessTestCase(SynchronousTestCase):
         def listens() -> bool:
             if proxy.process.poll() is not None:
                 self.fail(f"the proxy ended: {proxy.log}\n{proxy.errors}")
+            log = proxy.log
+            # A UNIX socket is in the log before it is there.
             return (
-                proxy.log.count("SOCKS5Factory starting on ")
-                + proxy.log.count("SOCKS5Factory (TLS) starting on ")
+                log.count("SOCKS5Factory starting on ")
+                + log.count("SOCKS5Factory (TLS) starting on ")
                 >= listeners
+            ) and all(
+                proxy.listensOn(path)
+                for path in re.findall(r"SOCKS5Factory starting on '(.+)'", log)
             )
 
         self.until(listens, "the proxy does not listen")
