@@ -22,6 +22,7 @@ from socksproxy.interfaces import (
     IBinder,
     IConnector,
     IDialect,
+    IDialectFactory,
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
@@ -32,9 +33,11 @@ from socksproxy.relay.relay import RelayEnd
 from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.association import Associations
+from socksproxy.server.http import HTTP
 from socksproxy.server.session import Session
-from socksproxy.server.socks5 import SOCKS5Dialect
-from socksproxy.wire.constants import SOCKS5_VERSION, Command, ReplyCode
+from socksproxy.server.socks4 import SOCKS4
+from socksproxy.server.socks5 import SOCKS5
+from socksproxy.wire.constants import Command, ReplyCode
 
 __all__ = ["Limits", "SOCKS5Factory"]
 
@@ -83,7 +86,8 @@ class Limits:
 
 class SOCKS5Factory(Factory):
     """
-    A SOCKS5 server, for any listening endpoint.
+    A proxy server, for any listening endpoint: SOCKS5, and what else it is told
+    to speak.
     """
 
     noisy = False
@@ -100,6 +104,7 @@ class SOCKS5Factory(Factory):
         advertised: Advertised = NOWHERE_ELSE,
         udp: bool = True,
         udpPorts: PortRange = ANY_PORT,
+        dialects: Sequence[IDialectFactory] | None = None,
     ) -> None:
         """
         @param reactor: what the default connector needs; see
@@ -115,10 +120,16 @@ class SOCKS5Factory(Factory):
         @param udp: whether UDP ASSOCIATE is served, where the connector provides
             L{IAssociator} too.
         @param udpPorts: those that clients send their datagrams to.
+        @param dialects: the protocols to speak; SOCKS5, SOCKS4 and HTTP unless
+            given.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
         )
+        self._dialects: dict[int, IDialectFactory] = {}
+        for dialect in (SOCKS5(), SOCKS4(), HTTP()) if dialects is None else dialects:
+            for octet in dialect.firstBytes:
+                self._dialects.setdefault(octet, dialect)
         self.hub = Hub.of(reactor)
         if connector is None:
             connector = DirectConnector(reactor, hub=self.hub, advertised=advertised)
@@ -130,7 +141,8 @@ class SOCKS5Factory(Factory):
         self.limits = limits = Limits() if limits is None else limits
         self.targetFactory = Factory.forProtocol(RelayEnd)
         self.targetFactory.noisy = False
-        self._clock: IReactorTime = reactor if clock is None else clock
+        self.clock: IReactorTime = reactor if clock is None else clock
+        self._clock = self.clock
         self.handshakes: Deadlines[Session] = Deadlines(
             self._clock, limits.handshakeTimeout, Session.handshakeExpired
         )
@@ -207,9 +219,10 @@ class SOCKS5Factory(Factory):
         """
         The first byte of a connection picks its dialect.
         """
-        if firstByte == SOCKS5_VERSION:
-            return SOCKS5Dialect(session, self.authenticators)
-        return None
+        dialect = self._dialects.get(firstByte)
+        if dialect is None:
+            return None
+        return dialect.buildDialect(session, self.authenticators)
 
     def sessionOpened(self, session: Session) -> bool:
         """

@@ -30,8 +30,10 @@ from socksproxy.interfaces import (
     Continue,
     Denied,
     DialectStep,
+    Handover,
     IAccessPolicy,
     IBinding,
+    IConversation,
     IDialect,
     ISession,
     Request,
@@ -40,6 +42,7 @@ from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
 from socksproxy.relay.splice import SpliceRelay
+from socksproxy.server.targets import Targets
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -53,7 +56,7 @@ log = Logger()
 
 # What is none of these is a Deferred, which is dear to ask for: it is an
 # abstract base class's instance.
-_STEPS = (Request, Continue, Denied)
+_STEPS = (Request, Continue, Denied, Handover)
 
 _LEFT = "the client left while it waited"
 
@@ -126,7 +129,7 @@ class Session(Protocol):
     # not there yet.
     _pending: Deferred[Any] | None = None
     _deadlines: Deadlines[Session] | None = None
-    _relay: ProtocolRelay | SpliceRelay | DatagramRelay
+    _relay: ProtocolRelay | SpliceRelay | DatagramRelay | IConversation
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
         """
@@ -232,7 +235,7 @@ class Session(Protocol):
         """
         It relays for a while now.
         """
-        assert not isinstance(self._relay, DatagramRelay)
+        assert isinstance(self._relay, (ProtocolRelay, SpliceRelay))
         self._relay.keepAlive()
 
     def closingExpired(self) -> None:
@@ -306,6 +309,9 @@ class Session(Protocol):
             return False
         if isinstance(step, Denied):
             self._refuse(step.reason, step.response)
+            return False
+        if isinstance(step, Handover):
+            self._handOver(step.conversation)
             return False
         if step.securityLayer is not None:
             raise NotImplementedError("security layers are not supported yet")
@@ -445,7 +451,8 @@ class Session(Protocol):
         else:
             reason = str(exception) or type(exception).__name__
         assert self._dialect is not None
-        self._refuse(reason, self._dialect.answer(code, Address.UNSPECIFIED), code)
+        answer = self._dialect.answer(code, Address.UNSPECIFIED, exception)
+        self._refuse(reason, answer, code)
 
     def _associate(self, request: Request) -> None:
         associations = self._factory.associations
@@ -524,7 +531,32 @@ class Session(Protocol):
 
     def _relayFinished(self, reason: str) -> None:
         self._state = _GONE
-        self._factory.sessionFinished(self, self._relay, reason)
+        relay: Any = self._relay
+        self._factory.sessionFinished(self, relay, reason)
+        self._over()
+
+    # What is more than one request.
+
+    def _handOver(self, conversation: IConversation) -> None:
+        self._giveTime(None)
+        self._state = _RELAYING
+        self.isConnected = True
+        self._relay = conversation
+        early = self._received.takeAll()
+        self._dialect = None
+        del self._received
+        conversation.start(
+            self.transport,
+            early,
+            self._clientEnded,
+            Targets(self._factory, self),
+            self._conversationFinished,
+        )
+
+    def _conversationFinished(self) -> None:
+        self._state = _GONE
+        # Whoever has logged in during the conversation was its own affair.
+        self.request = None
         self._over()
 
     # The end.

@@ -18,6 +18,7 @@ from socksproxy.interfaces import (
     IAuthenticator,
     Identity,
     IDialect,
+    IDialectFactory,
     INegotiation,
     ISession,
     NegotiationStep,
@@ -25,11 +26,11 @@ from socksproxy.interfaces import (
 )
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
-from socksproxy.wire.constants import Command, Method, ReplyCode
+from socksproxy.wire.constants import SOCKS5_VERSION, Command, Method, ReplyCode
 from socksproxy.wire.socks5 import Greeting, Reply, Selection
 from socksproxy.wire.socks5 import Request as RequestMessage
 
-__all__ = ["SOCKS5Dialect"]
+__all__ = ["SOCKS5", "SOCKS5Dialect"]
 
 _COMMANDS: dict[int, Command] = {int(command): command for command in Command}
 
@@ -39,6 +40,20 @@ _NONE_ACCEPTABLE = Denied(
     "no acceptable authentication method",
     Selection(Method.NO_ACCEPTABLE_METHODS).encode(),
 )
+
+
+@implementer(IDialectFactory)
+class SOCKS5:
+    """
+    SOCKS5.
+    """
+
+    firstBytes = bytes((SOCKS5_VERSION,))
+
+    def buildDialect(
+        self, session: ISession, authenticators: Sequence[IAuthenticator]
+    ) -> IDialect:
+        return SOCKS5Dialect(session, authenticators)
 
 
 @implementer(IDialect)
@@ -67,7 +82,9 @@ class SOCKS5Dialect:
             return self._negotiate(received, self._negotiation)
         return self._readGreeting(received)
 
-    def answer(self, code: ReplyCode, bound: Address) -> bytes:
+    def answer(
+        self, code: ReplyCode, bound: Address, cause: BaseException | None = None
+    ) -> bytes:
         return Reply(code, bound).encode()
 
     def abandon(self) -> None:
