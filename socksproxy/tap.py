@@ -23,6 +23,7 @@ from twisted.python import usage
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.dialects import DialectOptions
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
@@ -150,7 +151,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin):
+class Options(DialectOptions, usage.Options, AuthOptionMixin):
     """
     The command line.
 
@@ -159,9 +160,9 @@ class Options(usage.Options, AuthOptionMixin):
 
     synopsis = "[options]"
     longdesc = (
-        "A SOCKS5 proxy server (RFC 1928, RFC 1929). Without --auth everybody who "
-        "can reach it may use it, so then it listens on loopback addresses only, "
-        "unless --open-proxy says that this is wanted."
+        "A proxy server that speaks SOCKS5, SOCKS4 and HTTP on one port. Without "
+        "--auth everybody who can reach it may use it, so then it listens on "
+        "loopback addresses only, unless --open-proxy says that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -509,6 +510,7 @@ def makeService(options: Options) -> IService:
         ),
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
+        dialects=options["protocols"],
     )
     grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)

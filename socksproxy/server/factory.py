@@ -33,10 +33,8 @@ from socksproxy.relay.relay import RelayEnd
 from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.association import Associations
-from socksproxy.server.http import HTTP
+from socksproxy.server.dialects import ALL_DIALECTS
 from socksproxy.server.session import Session
-from socksproxy.server.socks4 import SOCKS4
-from socksproxy.server.socks5 import SOCKS5
 from socksproxy.wire.constants import Command, ReplyCode
 
 __all__ = ["Limits", "SOCKS5Factory"]
@@ -120,14 +118,13 @@ class SOCKS5Factory(Factory):
         @param udp: whether UDP ASSOCIATE is served, where the connector provides
             L{IAssociator} too.
         @param udpPorts: those that clients send their datagrams to.
-        @param dialects: the protocols to speak; SOCKS5, SOCKS4 and HTTP unless
-            given.
+        @param dialects: the protocols to speak; L{ALL_DIALECTS} unless given.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
         )
         self._dialects: dict[int, IDialectFactory] = {}
-        for dialect in (SOCKS5(), SOCKS4(), HTTP()) if dialects is None else dialects:
+        for dialect in ALL_DIALECTS if dialects is None else dialects:
             for octet in dialect.firstBytes:
                 self._dialects.setdefault(octet, dialect)
         self.hub = Hub.of(reactor)

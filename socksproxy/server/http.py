@@ -2,12 +2,11 @@
 The dialect of HTTP (RFC 9110 section 9.3.6): CONNECT, up to its answer.  All else
 is handed over, see L{socksproxy.server.forward}.
 
-What parses HTTP is loaded when the first client speaks it.
+What else HTTP takes is loaded when it is needed.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from socksproxy.interfaces import (
     IAuthenticator,
     Identity,
     IDialect,
-    IDialectFactory,
     ISession,
     Request,
 )
@@ -37,25 +35,11 @@ from socksproxy.wire.uri import parseAuthority
 if TYPE_CHECKING:
     import h11
 
-__all__ = ["HTTP", "HTTPDialect"]
+__all__ = ["HTTPDialect"]
 
 _CONNECT = b"CONNECT "
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-@implementer(IDialectFactory)
-class HTTP:
-    """
-    HTTP/1.1 as proxies speak it.
-    """
-
-    firstBytes = string.ascii_uppercase.encode()
-
-    def buildDialect(
-        self, session: ISession, authenticators: Sequence[IAuthenticator]
-    ) -> IDialect:
-        return HTTPDialect(ProxyLogin(session, authenticators))
 
 
 @implementer(IDialect)
@@ -64,8 +48,10 @@ class HTTPDialect:
     One conversation: CONNECT, perhaps several times until a login is right.
     """
 
-    def __init__(self, login: ProxyLogin) -> None:
-        self._login = login
+    def __init__(
+        self, session: ISession, authenticators: Sequence[IAuthenticator]
+    ) -> None:
+        self._login = ProxyLogin(session, authenticators)
         self._http: h11.Connection | None = None
 
     def advance(

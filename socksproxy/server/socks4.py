@@ -17,7 +17,6 @@ from socksproxy.interfaces import (
     IAuthenticator,
     Identity,
     IDialect,
-    IDialectFactory,
     ISession,
     Request,
 )
@@ -25,11 +24,11 @@ from socksproxy.server.logins import identityUnasked
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import SOCKS5_VERSION, Command, ReplyCode
-from socksproxy.wire.socks4 import SOCKS4_VERSION, Code, Reply
+from socksproxy.wire.socks4 import Code, Reply
 from socksproxy.wire.socks4 import Request as RequestMessage
 from socksproxy.wire.socks5 import Greeting
 
-__all__ = ["SOCKS4", "SOCKS4Dialect"]
+__all__ = ["SOCKS4Dialect"]
 
 _COMMANDS = {1: Command.CONNECT, 2: Command.BIND}
 
@@ -42,26 +41,11 @@ sends a SOCKS4 request over the same connection.
 """
 
 
-@implementer(IDialectFactory)
-class SOCKS4:
-    """
-    SOCKS4 and 4a.  A user id is not a login: where one is demanded, the answer is
-    91.
-    """
-
-    # A greeting of SOCKS5 comes here only where that is not served.
-    firstBytes = bytes((SOCKS4_VERSION, SOCKS5_VERSION))
-
-    def buildDialect(
-        self, session: ISession, authenticators: Sequence[IAuthenticator]
-    ) -> IDialect:
-        return SOCKS4Dialect(session, authenticators)
-
-
 @implementer(IDialect)
 class SOCKS4Dialect:
     """
-    One conversation.
+    One conversation.  A user id is not a login: where one is demanded, the answer
+    is 91.
     """
 
     def __init__(

@@ -18,7 +18,6 @@ from socksproxy.interfaces import (
     IAuthenticator,
     Identity,
     IDialect,
-    IDialectFactory,
     INegotiation,
     ISession,
     NegotiationStep,
@@ -26,11 +25,11 @@ from socksproxy.interfaces import (
 )
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
-from socksproxy.wire.constants import SOCKS5_VERSION, Command, Method, ReplyCode
+from socksproxy.wire.constants import Command, Method, ReplyCode
 from socksproxy.wire.socks5 import Greeting, Reply, Selection
 from socksproxy.wire.socks5 import Request as RequestMessage
 
-__all__ = ["SOCKS5", "SOCKS5Dialect"]
+__all__ = ["SOCKS5Dialect"]
 
 _COMMANDS: dict[int, Command] = {int(command): command for command in Command}
 
@@ -40,20 +39,6 @@ _NONE_ACCEPTABLE = Denied(
     "no acceptable authentication method",
     Selection(Method.NO_ACCEPTABLE_METHODS).encode(),
 )
-
-
-@implementer(IDialectFactory)
-class SOCKS5:
-    """
-    SOCKS5.
-    """
-
-    firstBytes = bytes((SOCKS5_VERSION,))
-
-    def buildDialect(
-        self, session: ISession, authenticators: Sequence[IAuthenticator]
-    ) -> IDialect:
-        return SOCKS5Dialect(session, authenticators)
 
 
 @implementer(IDialect)

@@ -22,6 +22,7 @@ FLOORS = (
     ("server", "client"),
     ("monitor",),
     ("service",),
+    ("options",),
     ("worker",),
     ("workers",),
     ("command",),

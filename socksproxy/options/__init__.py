@@ -1,0 +1,3 @@
+"""
+Options of C{twistd socks5}, a file for each topic.
+"""
