@@ -20,6 +20,7 @@ from socksproxy.interfaces import (
     Granted,
     IAuthenticator,
     Identity,
+    ILogins,
     INegotiation,
     ISession,
     NegotiationStep,
@@ -99,7 +100,7 @@ class _FirstThatKnows:
         raise UnauthorizedLogin()
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, ILogins)
 class PasswordAuthenticator:
     """
     A name and a password, put before a L{Portal}.
@@ -120,6 +121,26 @@ class PasswordAuthenticator:
 
     def beginNegotiation(self, session: ISession) -> INegotiation:
         return _LoginNegotiation(self._portal, session)
+
+    def login(
+        self, username: bytes, password: bytes, session: ISession
+    ) -> Deferred[Identity]:
+        credentials = UsernamePassword(username, password)
+        return Deferred.fromCoroutine(self._login(credentials, session))
+
+    async def _login(
+        self, credentials: UsernamePassword, session: ISession
+    ) -> Identity:
+        try:
+            _, avatar, logout = await self._portal.login(
+                credentials, session, IProxyUser
+            )
+        except (CancelledError, LoginFailed):
+            raise
+        except Exception:
+            log.failure("A login could not be checked: it is refused.")
+            raise LoginFailed() from None
+        return Identity(cast(IProxyUser, avatar).name, avatar, logout)
 
 
 @implementer(INegotiation)

@@ -14,10 +14,10 @@ from socksproxy.server.dialects import HTTP, SOCKS4, SOCKS5
 
 __all__ = ["DialectOptions", "dialects"]
 
-PROTOCOLS: dict[str, type[IDialectFactory]] = {
-    "socks5": SOCKS5,
-    "socks4": SOCKS4,
-    "http": HTTP,
+PROTOCOLS: dict[str, IDialectFactory] = {
+    "socks5": SOCKS5(),
+    "socks4": SOCKS4(),
+    "http": HTTP(),
 }
 
 
@@ -30,7 +30,7 @@ def dialects(text: str) -> Sequence[IDialectFactory]:
     if unknown:
         known = ", ".join(PROTOCOLS)
         raise ValueError(f"{unknown[0]!r} is not one of {known}")
-    return tuple(kind() for name, kind in PROTOCOLS.items() if name in names)
+    return tuple(known for name, known in PROTOCOLS.items() if name in names)
 
 
 class DialectOptions(usage.Options):
