@@ -463,7 +463,7 @@ class ITargets(Interface):
     """
 
     clock: IReactorTime = Attribute("Where time comes from.")
-    idleWatch: object = Attribute(
+    idleWatch: Any = Attribute(
         "The L{IdleWatch <socksproxy.relay.idle.IdleWatch>} of the server's relays."
     )
     requestTimeout: float = Attribute(

@@ -9,18 +9,12 @@ to that target, and no other client's requests go over it.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import h11
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IPushProducer,
-)
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -28,7 +22,8 @@ from zope.interface import implementer
 from socksproxy.errors import RemoteProtocolError, replyCodeOf
 from socksproxy.interfaces import IConversation, ITargets, Request
 from socksproxy.relay.idle import IWatched
-from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
+from socksproxy.relay.relay import ProtocolRelay
+from socksproxy.server.clientend import ClientEnd
 from socksproxy.server.fields import (
     FRAMING,
     forwardedRequest,
@@ -39,7 +34,6 @@ from socksproxy.server.pages import (
     BAD_REQUEST,
     GREETING,
     INTERNAL_ERROR,
-    MAX_HEAD,
     NOT_ANSWERED,
     Page,
     pageOf,
@@ -53,11 +47,6 @@ from socksproxy.wire.uri import AbsoluteTarget, parseAuthority
 __all__ = ["Forwarding"]
 
 log = Logger()
-
-WAITING = 1 << 16
-"""
-Bytes of a client that are kept while nobody can take them; then it has to wait.
-"""
 
 DROPPED = 1 << 16
 """
@@ -85,13 +74,12 @@ class _Ends(Factory):
         return self._end
 
 
-@implementer(IConversation, IHalfCloseableProtocol, IPushProducer, IWatched)
-class Forwarding(Protocol):
+@implementer(IConversation, IWatched)
+class Forwarding:
     """
-    The client's side.
+    What happens between a client and its targets.
     """
 
-    transport: Any
     _targets: ITargets
     _finished: Callable[[], object]
     # A login or a connection that the present request waits for.
@@ -100,29 +88,21 @@ class Forwarding(Protocol):
     # The present request, and what is made of it; of a CONNECT that is nothing.
     _request: h11.Request
     _passedOn: h11.Request | None = None
+    # Whether the target has that.
+    _isUnderWay = False
     _tunnel: ProtocolRelay | None = None
-    _deadline: IDelayedCall | None = None
     _dropped = 0
-    _ended = False
-    _isAdvancing = False
-    _isBusy = False
-    _isClosing = False
     _isGone = False
-    _isPaused = False
-    _isTargetFull = False
-    _isClientFull = False
 
     def __init__(self, login: ProxyLogin) -> None:
         self._login = login
-        self._http = h11.Connection(h11.SERVER, MAX_HEAD)
-        # What has come while nobody could take it.
-        self._waiting = b""
+        self._client = ClientEnd(self)
         self._ends: set[TargetEnd] = set()
         self._sent = self._received = 0
 
     @property
     def client(self) -> Protocol:
-        return self if self._tunnel is None else self._tunnel.client
+        return self._client if self._tunnel is None else self._tunnel.client
 
     @property
     def bytesSent(self) -> int:
@@ -146,162 +126,80 @@ class Forwarding(Protocol):
         targets: ITargets,
         finished: Callable[[], object],
     ) -> None:
-        self.transport = transport
         self._targets = targets
         self._finished = finished
-        self._ended = ended
-        self._waiting = early
-        keepAlive(transport)
-        transport.registerProducer(self, True)
-        self._watch.started(self)
-        self._giveTime(targets.requestTimeout)
-        self._advance()
+        targets.idleWatch.started(self)
+        self._client.start(transport, early, ended, targets)
 
     def abort(self, reason: str) -> None:
         if self._tunnel is not None:
             self._tunnel.abort(reason)
             return
+        if self._target is not None:
+            self._target.abort(reason)
         self._dropTarget(reason)
-        self._isClosing = True
-        self.transport.unregisterProducer()
-        self.transport.abortConnection()
+        self._client.abort()
 
-    @property
-    def _watch(self) -> Any:
-        return self._targets.idleWatch
+    # What the client says.
 
-    # What the client's transport says.
+    def requestCame(self, request: h11.Request) -> None:
+        self._request = request
+        self._passedOn = None
+        self._isUnderWay = False
+        self._dropped = 0
+        self._run(self._serve(request))
 
-    def dataReceived(self, data: bytes) -> None:
-        if not self._isClosing:
-            self._waiting += data
-            self._advance()
+    def bodyCame(self, data: bytes) -> None:
+        if self._target is not None and self._isUnderWay:
+            self._target.sendBody(data)
+            return
+        self._dropped += len(data)
+        if self._dropped > DROPPED:
+            self.close()
 
-    def readConnectionLost(self) -> None:
-        self._ended = True
-        if self._isClosing:
-            self.transport.loseConnection()
+    def bodyEnded(self, trailers: Any) -> None:
+        if self._target is None or not self._isUnderWay:
+            return
+        if self._passedOn is None:
+            established = b"Connection established"
+            self._client.send(
+                h11.Response(status_code=200, headers=[], reason=established)
+            )
+            self._beginTunnel(self._target)
         else:
-            self._advance()
+            self._target.endBody(forwardedTrailers(trailers))
 
-    def writeConnectionLost(self) -> None:
+    def clientFull(self, isFull: bool) -> None:
         """
-        All that the client was told is out: as wanted.
+        Whether to take nothing more from the target for now.
         """
+        if self._target is not None and isFull:
+            self._target.transport.pauseProducing()
+        elif self._target is not None:
+            self._target.transport.resumeProducing()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._isGone = self._isClosing = True
-        self._giveTime(0)
-        self._watch.finished(self)
+    def exchangeOver(self) -> None:
+        """
+        The request and its response are complete, and another may follow.
+        """
+        if self._target is not None and not self._target.next():
+            self._dropTarget("closed")
+
+    def clientLost(self) -> None:
+        self._isGone = True
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
         self._dropTarget("the client left")
         self._over()
 
-    # What it says as the consumer of responses.
-
-    def pauseProducing(self) -> None:
-        self._isClientFull = True
-        if self._target is not None:
-            self._target.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._isClientFull = False
-        if self._target is not None:
-            self._target.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """
-        The client is gone, which C{connectionLost} will say.
-        """
-
     # Requests.
-
-    def _advance(self) -> None:
-        """
-        Take what has come, as far as it can be taken now.
-        """
-        if self._isAdvancing:
-            return
-        self._isAdvancing = True
-        try:
-            while (
-                not self._isBusy
-                and not self._isClosing
-                and self._tunnel is None
-                and self._http.their_state in (h11.IDLE, h11.SEND_BODY)
-            ):
-                if not self._takeNext():
-                    break
-        finally:
-            self._isAdvancing = False
-        self._balance()
-
-    def _takeNext(self) -> bool:
-        """
-        @return: whether there may be more.
-        """
-        try:
-            event = self._http.next_event()
-        except h11.RemoteProtocolError as wrong:
-            self._wrong(wrong.error_status_hint)
-            return False
-        if isinstance(event, h11.Request):
-            self._requestCame(event)
-        elif isinstance(event, h11.Data):
-            self._bodyCame(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            self._bodyEnded(event)
-        elif isinstance(event, h11.ConnectionClosed):
-            self._close()
-        elif self._waiting:
-            self._http.receive_data(self._waiting)
-            self._waiting = b""
-        elif self._ended:
-            self._http.receive_data(b"")
-        else:
-            return False
-        return True
-
-    def _balance(self) -> None:
-        """
-        Read from the client as long as there is room for what it says.
-        """
-        if self._tunnel is not None or self._isClosing or self._ended:
-            return
-        isPaused = self._isTargetFull or len(self._waiting) > WAITING
-        if isPaused != self._isPaused:
-            self._isPaused = isPaused
-            if isPaused:
-                self.transport.pauseProducing()
-            else:
-                self.transport.resumeProducing()
-
-    def _wrong(self, status: int) -> None:
-        """
-        What came is not HTTP, or not all of it has come.
-        """
-        if self._http.our_state is h11.SEND_BODY:
-            self.abort("not HTTP")
-        elif self._ended or self._http.our_state is h11.DONE:
-            self._close()
-        else:
-            page = replace(BAD_REQUEST, status=HTTPStatus(status))
-            self._refuse("a request that is not one of HTTP", page)
-
-    def _requestCame(self, request: h11.Request) -> None:
-        self._giveTime(0)
-        self._request = request
-        self._passedOn = None
-        self._dropped = 0
-        self._run(self._serve(request))
 
     def _run(self, serving: Coroutine[Any, Any, None]) -> None:
         """
         The client has to wait for it.
         """
-        self._isBusy = True
+        self._client.holdRequest()
         pending = Deferred.fromCoroutine(serving)
         if not pending.called:
             self._pending = pending
@@ -309,27 +207,26 @@ class Forwarding(Protocol):
 
     def _served(self, result: object) -> None:
         self._pending = None
-        self._isBusy = False
-        self._advance()
+        self._client.resumeRequest()
 
     def _failed(self, failure: Failure) -> None:
         if not self._isGone:
             log.failure("A request of HTTP failed.", failure)
-            self._refuse("internal error", INTERNAL_ERROR)
+            self.refuse("internal error", INTERNAL_ERROR)
 
     async def _serve(self, request: h11.Request) -> None:
         try:
             destination = self._understand(request)
         except RemoteProtocolError as wrong:
             isLost = request.target.startswith(b"/")
-            self._refuse(str(wrong), GREETING if isLost else BAD_REQUEST)
+            self.refuse(str(wrong), GREETING if isLost else BAD_REQUEST)
             return
         who = self._login.identify(request)
         if isinstance(who, Deferred):
             who = await who
         if isinstance(who, Page):
             if who.isLast:
-                self._refuse(f"login: {who.status.phrase}", who)
+                self.refuse(f"login: {who.status.phrase}", who)
             else:
                 self._answer(who)
             return
@@ -373,27 +270,35 @@ class Forwarding(Protocol):
                 raise TypeError(f"the connector's protocol is {connected!r}")
             self._ends.add(end)
             self._target = end
-            if self._isClientFull:
+            if self._client.isFull:
                 end.transport.pauseProducing()
+        self._isUnderWay = True
         if self._passedOn is not None:
             self._target.begin(self._passedOn)
 
-    def _bodyCame(self, data: bytes) -> None:
+    async def _repeat(self, wanted: Request) -> None:
+        """
+        The same once more; it has no body.
+        """
+        await self._passOn(wanted)
         if self._target is not None:
-            self._target.sendBody(data)
-            return
-        self._dropped += len(data)
-        if self._dropped > DROPPED:
-            self._close()
+            self._target.endBody([])
 
-    def _bodyEnded(self, end: h11.EndOfMessage) -> None:
-        if self._target is not None:
-            if self._passedOn is None:
-                self._write(h11.Response(status_code=200, headers=[], reason=_REASON))
-                self._beginTunnel()
-                return
-            self._target.endBody(forwardedTrailers(end.headers))
-        self._exchangeOver()
+    def _answer(self, page: Page) -> None:
+        """
+        Answer a request that went nowhere.
+        """
+        # What follows a CONNECT was not meant for us.
+        isConnect = self._request.method == b"CONNECT"
+        self._client.answer(page.last() if isConnect else page)
+
+    def refuse(self, reason: str, page: Page) -> None:
+        """
+        Answer what is no request that could be made.
+        """
+        self._dropTarget("closed")
+        self._targets.refused(reason)
+        self._client.answer(page)
 
     # Responses.
 
@@ -401,159 +306,79 @@ class Forwarding(Protocol):
         isFinal = isinstance(response, h11.Response)
         if not isFinal and self._request.http_version < b"1.1":
             return
-        self._write(forwardedResponse(response))
+        self._client.send(forwardedResponse(response))
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self._beginTunnel()
+            assert self._target is not None
+            self._beginTunnel(self._target)
 
     def bodyReceived(self, data: bytes) -> None:
-        if not self._isClosing:
-            self._write(h11.Data(data=data))
+        self._client.send(h11.Data(data=data))
 
     def responseEnded(self, trailers: Any) -> None:
         isOld = self._request.http_version < b"1.1"
-        self._write(
-            h11.EndOfMessage(headers=[] if isOld else forwardedTrailers(trailers))
-        )
-        self._exchangeOver()
+        trailers = [] if isOld else forwardedTrailers(trailers)
+        self._client.send(h11.EndOfMessage(headers=trailers))
 
     def targetFull(self, isFull: bool) -> None:
-        self._isTargetFull = isFull
-        self._balance()
+        self._client.targetFull(isFull)
 
     def targetLost(self, end: TargetEnd) -> None:
         self._ends.discard(end)
-        if end is self._target and self._tunnel is None:
+        if end is self._target:
             self._dropTarget(end.reason)
-            if not self._isBusy:
-                self._answerIsMissing(end)
+            if self._isUnderWay:
+                self._responseIsMissing(end)
         self._over()
 
-    def _answerIsMissing(self, end: TargetEnd) -> None:
+    def _responseIsMissing(self, end: TargetEnd) -> None:
         """
         The target has gone, perhaps in the middle of something.
         """
-        state = self._http.our_state
-        if state is h11.SEND_BODY:
-            # The client must not take this for all of it.
-            self.abort(end.reason)
-        elif state is h11.DONE:
-            self._close()
-        elif state is h11.SEND_RESPONSE:
-            if end.isUsed and not end.hasAnswered and self._isRepeatable():
+        client = self._client
+        if client.isBeingTold:
+            # It must not take this for all of it.
+            client.abort()
+        elif client.isAwaited:
+            isRepeatable = (
+                self._request.method in _SAFE
+                and not client.isAsking
+                and not any(name in FRAMING for name, _ in self._request.headers)
+            )
+            self._isUnderWay = False
+            if end.isUsed and not end.hasAnswered and isRepeatable:
                 self._run(self._repeat(end.request))
             else:
                 self._answer(NOT_ANSWERED)
-                self._advance()
-
-    def _isRepeatable(self) -> bool:
-        headers = self._request.headers
-        return (
-            self._request.method in _SAFE
-            and self._http.their_state is not h11.SEND_BODY
-            and not any(name in FRAMING for name, _ in headers)
-        )
-
-    async def _repeat(self, wanted: Request) -> None:
-        await self._passOn(wanted)
-        if self._target is not None:
-            self._target.endBody([])
-
-    def _answer(self, page: Page) -> None:
-        """
-        Say something of the proxy's own.
-        """
-        if self._isClosing:
-            return
-        if self._http.they_are_waiting_for_100_continue:
-            # Whether the body comes now nobody knows.
-            page = page.last()
-        self._write(
-            h11.Response(
-                status_code=page.status,
-                reason=page.status.phrase.encode(),
-                headers=page.headers,
-            )
-        )
-        if self._http.their_state is h11.ERROR or self._request.method != b"HEAD":
-            self._write(h11.Data(data=page.body))
-        self._write(h11.EndOfMessage())
-        self._exchangeOver()
-
-    def _refuse(self, reason: str, page: Page) -> None:
-        """
-        The same for what is no request that could be made.
-        """
-        self._dropTarget("closed")
-        self._targets.refused(reason)
-        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._answer(page)
-        else:
-            self.abort(reason)
-
-    def _write(self, event: Any) -> None:
-        self.transport.write(self._http.send(event))
-
-    def _exchangeOver(self) -> None:
-        """
-        One side has said all that it had to say; perhaps both have.
-        """
-        http = self._http
-        if http.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
-            self._close()
-        elif h11.DONE is http.our_state is http.their_state:
-            http.start_next_cycle()
-            if self._target is not None and not self._target.next():
-                self._dropTarget("closed")
-            self._giveTime(self._targets.requestTimeout)
-            self._advance()
 
     # What is not HTTP any more.
 
-    def _beginTunnel(self) -> None:
+    def _beginTunnel(self, target: TargetEnd) -> None:
         """
         The target and the client speak something else from now on.
         """
-        assert self._target is not None
-        self._watch.finished(self)
-        self.transport.unregisterProducer()
-        client = RelayEnd()
-        client.makeConnection(self.transport)  # type: ignore[no-untyped-call]
-        early = self._http.trailing_data[0] + self._waiting
-        self._waiting = b""
-        if early:
-            client.dataReceived(early)
-        if self._ended:
-            client.readConnectionLost()
-        target = self._target.intoTunnel()
-        self._tunnel = ProtocolRelay(client, target, self._watch, self._tunnelFinished)
-        self._tunnel.start()
+        watch = self._targets.idleWatch
+        watch.finished(self)
 
-    def _tunnelFinished(self, reason: str) -> None:
-        assert self._target is not None and self._tunnel is not None
-        self._target.bytesSent += self._tunnel.bytesSent
-        self._targets.finished(self._target, reason)
-        self._ends.clear()
-        self._isGone = True
-        self._over()
+        def finished(reason: str) -> None:
+            target.bytesSent += relay.bytesSent
+            self._targets.finished(target, reason)
+            self._target = None
+            self._ends.clear()
+            self._client.connectionLost()
+
+        self._tunnel = relay = ProtocolRelay(
+            self._client.intoTunnel(), target.intoTunnel(), watch, finished
+        )
+        relay.start()
 
     # The end.
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """
-        What was said goes out, then the end.  A close with bytes of the client
-        unread would be a reset: what still comes is dropped.
+        There are no more requests.
         """
-        self._isClosing = True
         self._dropTarget("closed")
-        self._waiting = b""
-        transport = self.transport
-        transport.unregisterProducer()
-        if self._ended:
-            transport.loseConnection()
-        else:
-            endWriting(transport)
-            transport.resumeProducing()
-            self._giveTime(self._targets.closeTimeout)
+        self._client.close()
 
     def _dropTarget(self, reason: str) -> None:
         """
@@ -561,43 +386,17 @@ class Forwarding(Protocol):
         """
         target, self._target = self._target, None
         if target is not None:
-            self._isTargetFull = False
             self._sent += target.bytesSent
             self._received += target.bytesReceived
             target.close()
             self._targets.finished(target, reason)
-
-    def _giveTime(self, seconds: float) -> None:
-        """
-        @param seconds: 0: as many as it likes.
-        """
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        if seconds:
-            self._deadline = self._targets.clock.callLater(seconds, self._expired)
-
-    def _expired(self) -> None:
-        self._deadline = None
-        if self._isClosing:
-            self.transport.abortConnection()
-        else:
-            self._close()
+            self._client.targetFull(False)
 
     def _over(self) -> None:
         """
         Unless something is left of it.
         """
         if self._isGone and not self._ends:
+            self._targets.idleWatch.finished(self)
             self._login.abandon()
-            finished, self._finished = self._finished, _nothing
-            finished()
-
-
-def _nothing() -> None:
-    """
-    Who has been told is not told again.
-    """
-
-
-_REASON = b"Connection established"
+            self._finished()

@@ -108,19 +108,23 @@ class TargetEnd(Protocol):
         There is no more use for it.
         """
         if not self._isOver:
+            isSafe = self.isIdle or self._http.our_state in _SENT
             self._isOver = True
             self.transport.unregisterProducer()
-            if self._http.our_state in _SENT:
+            if isSafe:
                 self.transport.loseConnection()
             else:
                 self.transport.abortConnection()
 
     def abort(self, reason: str) -> None:
         """
-        As in L{IWatched}.
+        Nothing more makes sense.  That it is gone is told when it is.
         """
-        self.reason = reason
-        self.close()
+        if not self._isOver:
+            self._isOver = True
+            self.reason = reason
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
 
     def _send(self, event: Any) -> None:
         """
@@ -153,7 +157,7 @@ class TargetEnd(Protocol):
         elif not self._isOver:
             self._http.receive_data(b"")
             self._deliver()
-            self._end("closed")
+            self.abort("closed")
 
     def writeConnectionLost(self) -> None:
         if self._tunnel is not None:
@@ -175,12 +179,12 @@ class TargetEnd(Protocol):
         while self._tunnel is None and not self._isOver:
             if self.isIdle:
                 if self._http.trailing_data[0]:
-                    self._end("an answer that nobody has asked for")
+                    self.abort("an answer that nobody has asked for")
                 return
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError:
-                self._end("not HTTP")
+                self.abort("not HTTP")
                 return
             if isinstance(event, h11.Data):
                 self._responses.bodyReceived(event.data)
@@ -191,16 +195,6 @@ class TargetEnd(Protocol):
                 self._responses.responseEnded(event.headers)
             else:
                 return
-
-    def _end(self, reason: str) -> None:
-        """
-        Nothing that comes would make sense.  That it is gone is told when it is.
-        """
-        if not self._isOver:
-            self._isOver = True
-            self.reason = reason
-            self.transport.unregisterProducer()
-            self.transport.abortConnection()
 
     # What it says as the consumer of requests.
 
