@@ -87,8 +87,10 @@ def forwardedRequest(request: h11.Request, target: AbsoluteTarget) -> h11.Reques
     What the target is asked.
 
     @raise RemoteProtocolError: there are two opinions on where its body ends: one
-        of them would be the target's.
+        of them would be the target's; or it is not HTTP/1.
     """
+    if request.http_version > b"1.1":
+        raise RemoteProtocolError("a request of a version that is not known")
     names = {name for name, _ in request.headers}
     isChunked = b"transfer-encoding" in names
     if isChunked and (b"content-length" in names or request.http_version < b"1.1"):
