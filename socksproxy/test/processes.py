@@ -49,6 +49,9 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "java": "default-jdk-headless",
+    "javac": "default-jdk-headless",
+    "tor-resolve": "tor",
 }
 """
 The Debian package of a program, where it has another name.

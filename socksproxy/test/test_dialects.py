@@ -41,6 +41,24 @@ before that has come.
 """
 
 
+JAVA = """
+import java.net.*;
+
+public class Fetch {
+    public static void main(String[] arguments) throws Exception {
+        for (int i = 0; i < arguments.length; i += 3) {
+            Proxy.Type type = Proxy.Type.valueOf(arguments[i]);
+            int port = Integer.parseInt(arguments[i + 1]);
+            Proxy proxy = new Proxy(type, new InetSocketAddress("127.0.0.1", port));
+            URLConnection connection = new URL(arguments[i + 2]).openConnection(proxy);
+            System.out.write(connection.getInputStream().readAllBytes());
+        }
+        System.out.flush();
+    }
+}
+"""
+
+
 class _Site(BaseHTTPRequestHandler):
     """
     C{GET /N} gives N bytes, C{/chunked/N} the same in chunks, C{/page/PORT} a page
@@ -504,6 +522,26 @@ class OtherClientTests(DialectTestCase):
             )
             self.assertEqual(finished.output, "x" * 10, repr(finished))
         self.assertClean(proxy)
+
+    @needs("java", "javac")
+    def test_java(self) -> None:
+        """
+        C{java.net.Proxy}: SOCKS5, HTTP, and SOCKS4 over the connection over which it
+        was told that SOCKS5 is not spoken.
+        """
+        port, proxy = self.site().server_port, self.startProxy()
+        old = self.startProxy("--port", "0", "--protocols", "socks4")
+        path = Path(self.directory()) / "Fetch.java"
+        path.write_text(JAVA)
+        url = f"http://127.0.0.1:{port}/10"
+        finished = self.run_(
+            *("java", str(path), "SOCKS", str(proxy.port), url),
+            *("HTTP", str(proxy.port), url, "SOCKS", str(old.port), url),
+        )
+        self.assertEqual(finished.output, "x" * 30, repr(finished))
+        self.assertEqual(old.log.count("CONNECT"), 2)
+        self.assertClean(proxy)
+        self.assertClean(old)
 
     @needs("git")
     def test_git(self) -> None:
