@@ -45,6 +45,7 @@ __all__ = [
     "IDialect",
     "IDialectFactory",
     "ILogins",
+    "INameResolver",
     "INegotiation",
     "ISecurityLayer",
     "ISession",
@@ -345,6 +346,26 @@ class IAssociator(Interface):
         """
 
 
+class INameResolver(Interface):
+    """
+    Tor's RESOLVE and RESOLVE_PTR: look-ups for their own sake.  A connector that
+    can do this provides it too.  Both fail, and are cancelled, as in
+    L{IConnector.connect}.
+    """
+
+    def addressOf(request: Request, session: ISession) -> Deferred[Address]:
+        """
+        @return: fires with one address of C{request.destination}, which
+            C{session.policy.permitsAddress} permits.
+        """
+
+    def nameOf(request: Request, session: ISession) -> Deferred[Address]:
+        """
+        @return: fires with the name of C{request.destination}, an address, which
+            C{session.policy.permitsAddress} permits.
+        """
+
+
 class IDatagramReceiver(Interface):
     """
     Who gets the datagrams that targets send.
@@ -423,7 +444,7 @@ class IDialect(Interface):
         """
         The answer to the request.
 
-        @param bound: BND.ADDR and BND.PORT; never a name.
+        @param bound: BND.ADDR and BND.PORT; a name for RESOLVE_PTR only.
         @param cause: what the request failed with, for a dialect that can say
             more of it than C{code} does.
         """

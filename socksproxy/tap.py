@@ -35,7 +35,11 @@ from socksproxy.outbound.resolver import (
     IAddressSource,
     Resolver,
 )
-from socksproxy.outbound.system import THREADS, SystemSource
+from socksproxy.outbound.system import (
+    THREADS,
+    ReverseSystemSource,
+    SystemSource,
+)
 from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.wire.address import Address
@@ -495,6 +499,7 @@ def makeService(options: Options) -> IService:
             bindPorts=options["bind-ports"] or ANY_PORT,
             advertised=options["advertised"],
             associator=associator,
+            names=_resolverFor(reactor, options, isReverse=True),
         ),
         bind=not options["no-bind"],
         advertised=options["advertised"],
@@ -511,6 +516,7 @@ def makeService(options: Options) -> IService:
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
         dialects=options["protocols"],
+        resolve=not options["no-resolve"],
     )
     grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
@@ -525,16 +531,20 @@ def makeService(options: Options) -> IService:
     return CommandLineService(*what)
 
 
-def _resolverFor(reactor: Any, options: Options) -> Resolver:
+def _resolverFor(reactor: Any, options: Options, isReverse: bool = False) -> Resolver:
+    """
+    @param isReverse: whether it finds the names of addresses.
+    """
     source: IAddressSource
     servers = options["resolver"]
     if servers is None:
-        source = SystemSource(reactor, options["resolver-threads"])
+        kind = ReverseSystemSource if isReverse else SystemSource
+        source = kind(reactor, options["resolver-threads"])
     else:
         # What few want is loaded for them alone.
-        from socksproxy.outbound.dns import DNSSource
+        from socksproxy.outbound.dns import DNSSource, ReverseDNSSource
 
-        source = DNSSource(reactor, servers)
+        source = (ReverseDNSSource if isReverse else DNSSource)(reactor, servers)
     return Resolver(
         reactor, source, options["resolver-cache"], options["resolver-negative-cache"]
     )

@@ -38,6 +38,13 @@ class DialectOptions(usage.Options):
     The options for it.
     """
 
+    optFlags: ClassVar[list[Any]] = [
+        [
+            "no-resolve",
+            None,
+            "Answer RESOLVE and RESOLVE_PTR with reply 07, command not supported.",
+        ],
+    ]
     optParameters: ClassVar[list[Any]] = [
         [
             "protocols",

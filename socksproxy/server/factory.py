@@ -23,6 +23,7 @@ from socksproxy.interfaces import (
     IConnector,
     IDialect,
     IDialectFactory,
+    INameResolver,
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
@@ -35,6 +36,7 @@ from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.association import Associations
 from socksproxy.server.dialects import ALL_DIALECTS
 from socksproxy.server.session import Session
+from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command, ReplyCode
 
 __all__ = ["Limits", "SOCKS5Factory"]
@@ -103,6 +105,7 @@ class SOCKS5Factory(Factory):
         udp: bool = True,
         udpPorts: PortRange = ANY_PORT,
         dialects: Sequence[IDialectFactory] | None = None,
+        resolve: bool = True,
     ) -> None:
         """
         @param reactor: what the default connector needs; see
@@ -119,6 +122,8 @@ class SOCKS5Factory(Factory):
             L{IAssociator} too.
         @param udpPorts: those that clients send their datagrams to.
         @param dialects: the protocols to speak; L{ALL_DIALECTS} unless given.
+        @param resolve: whether RESOLVE and RESOLVE_PTR are served, where the
+            connector provides L{INameResolver} too.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
@@ -133,6 +138,9 @@ class SOCKS5Factory(Factory):
         self.connector = connector
         self.binder: IBinder | None = (
             connector if bind and IBinder.providedBy(connector) else None
+        )
+        self.names: INameResolver | None = (
+            connector if resolve and INameResolver.providedBy(connector) else None
         )
         self.policy: IAccessPolicy = PermitAll() if policy is None else policy
         self.limits = limits = Limits() if limits is None else limits
@@ -210,6 +218,8 @@ class SOCKS5Factory(Factory):
         """
         if command == Command.BIND:
             return self.binder is not None
+        if command in (Command.RESOLVE, Command.RESOLVE_PTR):
+            return self.names is not None
         return command == Command.UDP_ASSOCIATE and self.associations is not None
 
     def dialectFor(self, firstByte: int, session: ISession) -> IDialect | None:
@@ -241,6 +251,13 @@ class SOCKS5Factory(Factory):
         """
         seconds = self._clock.seconds() - session.startedAt
         self._accessLog.finished(session.line, relay, seconds, reason)
+
+    def sessionAnswered(self, session: Session, answer: Address) -> None:
+        """
+        The client was told what it wanted to know.
+        """
+        assert session.request is not None
+        self._accessLog.answered(session.peer, session.request, answer)
 
     def sessionRefused(
         self, session: Session, reason: str, reply: ReplyCode | None

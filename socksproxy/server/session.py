@@ -386,11 +386,14 @@ class Session(Protocol):
                 connecting = factory.connector.connect(
                     request, self, factory.targetFactory
                 )
-            else:
+            elif request.command == Command.BIND:
                 assert factory.binder is not None
                 connecting = factory.binder.bind(
                     request, self, factory.targetFactory
                 ).addCallback(self._listens)
+            else:
+                self._lookUp(request)
+                return
         except Exception:
             self._connectFailed(Failure())
             return
@@ -453,6 +456,22 @@ class Session(Protocol):
         assert self._dialect is not None
         answer = self._dialect.answer(code, Address.UNSPECIFIED, exception)
         self._refuse(reason, answer, code)
+
+    def _lookUp(self, request: Request) -> None:
+        names = self._factory.names
+        assert names is not None
+        isReverse = request.command == Command.RESOLVE_PTR
+        looking = (names.nameOf if isReverse else names.addressOf)(request, self)
+        self._pending = looking
+        looking.addCallback(self._found).addErrback(self._connectFailed)
+
+    def _found(self, answer: Address) -> None:
+        self._pending = None
+        if self._state is _CONNECTING:
+            assert self._dialect is not None
+            response = self._dialect.answer(ReplyCode.SUCCEEDED, answer)
+            self._factory.sessionAnswered(self, answer)
+            self._close(response)
 
     def _associate(self, request: Request) -> None:
         associations = self._factory.associations
@@ -569,14 +588,20 @@ class Session(Protocol):
         self, reason: str, response: bytes = b"", code: ReplyCode | None = None
     ) -> None:
         """
-        Tell the client and close.  A close with bytes of the client unread
-        would be a reset, which can overtake the answer: so writing ends first,
-        and what still comes is dropped until the client closes too.
+        Tell the client and close.
+        """
+        self._factory.sessionRefused(self, reason, code)
+        self._close(response)
+
+    def _close(self, response: bytes) -> None:
+        """
+        A close with bytes of the client unread would be a reset, which can
+        overtake the answer: so writing ends first, and what still comes is
+        dropped until the client closes too.
         """
         self._state = _CLOSING
         self._cancelPending()
         self._giveTime(self._factory.closings)
-        self._factory.sessionRefused(self, reason, code)
         transport = self.transport
         if response:
             self._send(response)
