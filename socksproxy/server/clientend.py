@@ -44,12 +44,11 @@ class ClientEnd(Protocol):
     """
 
     transport: Any
+    _request: h11.Request | None = None
     isFull = False
     isClosing = False
 
     _targets: ITargets
-    # The present request, or the last one.
-    _request: h11.Request | None = None
     _deadline: IDelayedCall | None = None
     _ended = False
     _isAdvancing = False

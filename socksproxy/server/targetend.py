@@ -83,7 +83,8 @@ class TargetEnd(Protocol):
         """
         if self._isOver or h11.DONE is not self._http.our_state:
             return False
-        if self._http.their_state is not h11.DONE:
+        # More than was asked for would be taken for the next response.
+        if self._http.their_state is not h11.DONE or self._http.trailing_data[0]:
             return False
         self._http.start_next_cycle()
         self.isUsed = True

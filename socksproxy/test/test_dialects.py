@@ -13,10 +13,12 @@ import tempfile
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import skipIf
 
+from socksproxy.test import test_integration
 from socksproxy.test.processes import PATIENCE, Client, Finished, Proxy, needs
 from socksproxy.test.test_interop import CHUNK, InteropTestCase, _OriginServer
 
@@ -448,6 +450,28 @@ class CurlTests(DialectTestCase):
                 )
                 self.assertEqual(finished.status == 0, name == wanted, repr(finished))
             self.assertClean(proxy)
+
+    @skipIf(find_spec("OpenSSL") is None, "pyOpenSSL is not installed")
+    def test_tls(self) -> None:
+        """
+        A C{https://} proxy: all of it within TLS.
+        """
+        certificate = test_integration.IntegrationTests.certificate
+        path = os.path.abspath(certificate(cast(Any, self))[0])
+        listen = f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}"
+        port = self.site().server_port
+        proxy = self.startProxy("--listen", listen, "--auth", "memory:ann:s3cret")
+        upload = Path(self.directory()) / "upload"
+        upload.write_bytes(CHUNK * 20)
+        digest = hashlib.sha256(CHUNK * 20).hexdigest()
+        for options in ((), ("-p",), ("--http1.0",)):
+            through = ("-x", f"https://127.0.0.1:{proxy.port}", *options)
+            through += ("--proxy-insecure", "-U", "ann:s3cret")
+            url = f"http://127.0.0.1:{port}/"
+            body = self.fetched(*through, f"{url}3000000", f"{url}chunked/3")
+            self.assertEqual(len(body), 3000003)
+            self.assertEqual(self.fetched(*through, "-T", str(upload), url), digest)
+        self.assertClean(proxy)
 
     def test_workers(self) -> None:
         """

@@ -2,6 +2,7 @@
 Tests for L{socksproxy.server.forward} and its two sides, L{socksproxy.server.clientend}
 and L{socksproxy.server.targetend}, in memory.
 """
+# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
@@ -644,10 +647,22 @@ class FailureTests(ForwardTestCase):
         """
         session, transport, attempt = self.asked(GET)
         attempt.protocol.dataReceived(OK + b"HTTP/1.1 200 OK\r\n\r\n")
-        self.assertTrue(attempt.transport.aborted)
+        self.assertTrue(attempt.transport.disconnecting)
         session.dataReceived(GET)
         self.assertEqual(len(self.connector.attempts), 2)
         self.assertEqual(transport.value(), TOLD)
+
+    def test_unaskedBeforeTheNext(self) -> None:
+        """
+        Nor is it when the next request is here already.
+        """
+        _, transport, attempt = self.asked(GET + GET)
+        attempt.protocol.dataReceived(OK + OK.replace(b"hello", b"trick"))
+        self.assertEqual(transport.value(), TOLD)
+        self.assertEqual(attempt.transport.value(), PASSED_ON)
+        self.connector.attempts[1].connect()
+        self.connector.attempts[1].protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 2)
 
     def test_clientLeaves(self) -> None:
         """
@@ -698,12 +713,32 @@ class StrictnessTests(ForwardTestCase):
             (GET.replace(b"http:", b"ftp:"), 400),
             (GET.replace(b"http://example.com/a?b", b"*"), 400),
             (GET.replace(b"http://example.com/a?b", b"/"), 400),
-            (GET[:-2] + b"X: " + b"x" * 70000 + b"\r\n\r\n", 431),
             (b"GARBAGE\r\n\r\n", 400),
         ):
             _, transport = self.client(data)
             self.assertEqual(self.connector.attempts, [], data)
             self.assertPage(transport, status)
+
+    def test_endlessHead(self) -> None:
+        """
+        A head that does not end is not kept.
+        """
+        session, transport = self.client(GET[:-2] + b"X: ")
+        for _ in range(70):
+            session.dataReceived(b"x" * 1000)
+        self.assertPage(transport, 431)
+
+    def test_unaskedWhileIdle(self) -> None:
+        """
+        A target that says something between two requests is not heard.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        attempt.protocol.dataReceived(OK)
+        self.assertTrue(attempt.transport.aborted)
+        session.dataReceived(GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+        self.assertEqual(transport.value(), TOLD)
 
     def test_bareNewlines(self) -> None:
         """
@@ -1080,3 +1115,114 @@ class LogTests(ForwardTestCase):
             ],
         )
         self.assertFalse(re.search("secret", "".join(self.lines(events))))
+
+
+PIECES = (
+    *(GET, OTHER, POST, CHUNKED, OK, b"12345", b"5\r\nhello\r\n", b"0\r\n\r\n"),
+    withLine(GET, b"Connection: Upgrade\r\nUpgrade: x\r\n"),
+    withLine(GET, b"Connection: close\r\n"),
+    withLine(POST, b"Expect: 100-continue\r\n"),
+    GET.replace(b"GET", b"HEAD"),
+    GET.replace(b"1.1\r", b"1.0\r"),
+    b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\n",
+    b"\r\n",
+    b"\x00",
+    b"GET",
+)
+
+steps = st.tuples(
+    st.sampled_from(
+        ("client", "target", "connect", "fail", "clientEnds", "targetEnds")
+        + ("targetLost", "pause", "resume", "wait")
+    ),
+    st.sampled_from(PIECES),
+    st.integers(0, 3),
+)
+
+
+class AnythingTests(ForwardTestCase):
+    """
+    Whatever comes, in whatever order.
+    """
+
+    @settings(deadline=None, max_examples=500)
+    @given(st.lists(steps, max_size=25))
+    def test_anything(self, script: list[tuple[str, bytes, int]]) -> None:
+        """
+        Nothing that a client or a target does raises, and when both are gone
+        nothing is left.
+        """
+        self.setUp()
+        transport = LosingTransport()
+        session, _ = self.client(GET, transport=transport)
+        transport.loses = session
+        for what, data, index in script:
+            self.play(session, transport, what, data, index)
+        if transport.connected:
+            transport.lose(session, ConnectionLost())
+        for attempt in self.connector.attempts:
+            if attempt.protocol is not None and attempt.transport.connected:
+                attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.assertEqual(len(self.factory.admission), 0)
+        self.factory.stopFactory()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def play(
+        self,
+        session: Session,
+        transport: LosingTransport,
+        what: str,
+        data: bytes,
+        index: int,
+    ) -> None:
+        """
+        One thing that happens.
+        """
+        attempts = self.connector.attempts
+        attempt = attempts[-1 - index % len(attempts)]
+        isOpen = attempt.protocol is not None and attempt.transport.connected
+        if what == "wait":
+            self.clock.advance(20)
+        elif what == "connect" and not attempt.result.called:
+            target = LosingTransport()
+            attempt.connect(target)
+            target.loses = attempt.protocol
+        elif what == "fail" and not attempt.result.called:
+            attempt.fail(ConnectionRefused("no"))
+        elif what == "target" and isOpen:
+            attempt.protocol.dataReceived(data)
+        elif what == "targetEnds" and isOpen:
+            attempt.protocol.readConnectionLost()
+        elif what == "targetLost" and isOpen:
+            attempt.transport.lose(attempt.protocol, ConnectionLost())
+        elif what == "client" and transport.connected:
+            session.dataReceived(data)
+        elif what == "clientEnds" and transport.connected:
+            session.readConnectionLost()
+        elif what in ("pause", "resume") and transport.connected:
+            producer: Any = transport.producer
+            if producer is not None and what == "pause":
+                producer.pauseProducing()
+            elif producer is not None:
+                producer.resumeProducing()
+        for each in (transport, *(attempt.transport for attempt in attempts)):
+            if isinstance(each, LosingTransport):
+                each.loseIfDue()
+
+
+class LosingTransport(MemoryTransport):
+    """
+    One that is lost when that was asked for.
+    """
+
+    loses: Any = None
+
+    def loseIfDue(self) -> None:
+        if self.connected and (self.aborted or self.disconnecting):
+            self.lose(self.loses)
