@@ -70,6 +70,20 @@ def _endToEnd(message: Message) -> Fields:
     ]
 
 
+def _countedDown(fields: Fields) -> Fields:
+    """
+    With a proxy less that they may pass (RFC 9110 section 7.6.2).
+    """
+    counted = []
+    for name, value in fields:
+        if name.lower() == b"max-forwards" and value.isdigit() and len(value) < 10:
+            if int(value) == 0:
+                raise RemoteProtocolError("a request that may go no further")
+            value = b"%d" % (int(value) - 1)
+        counted.append((name, value))
+    return counted
+
+
 def _via(fields: Fields, version: bytes) -> Fields:
     return [*fields, (b"Via", version + b" " + VIA)]
 
@@ -97,6 +111,8 @@ def forwardedRequest(request: h11.Request, target: AbsoluteTarget) -> h11.Reques
         raise RemoteProtocolError("a request whose length is in doubt")
     fields = [(b"Host", target.authority)]
     fields += [f for f in _endToEnd(request) if f[0].lower() != b"host"]
+    if request.method in (b"TRACE", b"OPTIONS"):
+        fields = _countedDown(fields)
     connection = []
     if isChunked:
         fields.append((b"Transfer-Encoding", b"chunked"))

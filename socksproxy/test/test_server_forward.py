@@ -335,6 +335,19 @@ class FieldTests(ForwardTestCase):
             request = method + b" " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n"
             self.assertEqual(self.passedOn(request)[b""], line)
 
+    def test_maxForwards(self) -> None:
+        """
+        TRACE and OPTIONS count the proxies on their way; nothing else does.
+        """
+        options = GET.replace(b"GET", b"OPTIONS")
+        for request, left in ((options, b"6"), (GET, b"7")):
+            fields = self.passedOn(withLine(request, b"Max-Forwards: 7\r\n"))
+            self.assertEqual(fields[b"max-forwards"], left)
+        count = len(self.connector.attempts)
+        _, transport = self.client(withLine(options, b"Max-Forwards: 0\r\n"))
+        self.assertPage(transport, 400)
+        self.assertEqual(len(self.connector.attempts), count)
+
     def test_response(self) -> None:
         """
         The same holds for what the target says.
@@ -516,17 +529,16 @@ class PersistenceTests(ForwardTestCase):
         """
         What cannot is not; nor is what a new connection has failed with.
         """
-        session, transport, attempt = self.asked(GET)
-        attempt.protocol.dataReceived(OK)
-        transport.clear()
-        session.dataReceived(POST + b"12345")
-        attempt.transport.lose(attempt.protocol)
-        self.assertPage(transport, 502, isLast=False)
-        self.assertEqual(len(self.connector.attempts), 1)
-        _, transport, attempt = self.asked(GET)
-        attempt.transport.lose(attempt.protocol)
-        self.assertPage(transport, 502, isLast=False)
-        self.assertEqual(len(self.connector.attempts), 2)
+        for request in (POST + b"12345", GET.replace(b"GET", b"DELETE"), GET):
+            session, transport, attempt = self.asked(GET)
+            count = len(self.connector.attempts)
+            if request != GET:
+                attempt.protocol.dataReceived(OK)
+                transport.clear()
+                session.dataReceived(request)
+            attempt.transport.lose(attempt.protocol)
+            self.assertPage(transport, 502, isLast=False)
+            self.assertEqual(len(self.connector.attempts), count)
 
 
 class FailureTests(ForwardTestCase):
