@@ -53,7 +53,8 @@ class Limits:
     """
     How long, and how many.  Seconds; 0 is no limit.
 
-    @ivar handshakeTimeout: from the connection of a client to its request.
+    @ivar handshakeTimeout: from the connection of a client to its request; for
+        HTTP also from one answer to the next request.
     @ivar connectTimeout: from there to the answer: policy, look-up and dialling
         together.
     @ivar bindTimeout: from the first answer to a BIND to the connection from the

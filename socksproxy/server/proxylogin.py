@@ -4,7 +4,7 @@ Logins of HTTP: Proxy-Authorization (RFC 9110 section 11.7) by Basic (RFC 7617).
 
 from __future__ import annotations
 
-import binascii
+import base64
 import hashlib
 import os
 from collections.abc import Sequence
@@ -127,8 +127,8 @@ def _parsed(credentials: bytes) -> tuple[bytes, bytes] | None:
     if scheme.lower() != b"basic":
         return None
     try:
-        decoded = binascii.a2b_base64(encoded.strip(), strict_mode=True)
-    except (ValueError, TypeError):
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except ValueError:
         return None
     username, colon, password = decoded.partition(b":")
     return (username, password) if colon else None
