@@ -544,6 +544,11 @@ class IConversation(Interface):
             all that was opened for it.
         """
 
+    def drain() -> None:
+        """
+        The server stops: end it as soon as nobody waits for anything.
+        """
+
     def abort(reason: str) -> None:
         """
         End it now, and all that was opened for it.

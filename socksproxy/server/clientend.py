@@ -78,6 +78,13 @@ class ClientEnd(Protocol):
         self._advance()
 
     @property
+    def isIdle(self) -> bool:
+        """
+        Whether there is no request under way.
+        """
+        return self._http.our_state is h11.IDLE
+
+    @property
     def isAwaited(self) -> bool:
         """
         Whether the client is told nothing yet of the response that it waits for.

@@ -204,6 +204,8 @@ class SOCKS5Factory(Factory):
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
         ending = self._clock.callLater(grace, self._abortAll)
+        for session in list(self.admission):
+            session.drain()
 
         def over(result: None) -> None:
             if ending.active():

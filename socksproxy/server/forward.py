@@ -88,10 +88,11 @@ class Forwarding:
     # The present request, and what is made of it; of a CONNECT that is nothing.
     _request: h11.Request
     _passedOn: h11.Request | None = None
-    # Whether the target has that.
+    # Whether the target has it.
     _isUnderWay = False
     _tunnel: ProtocolRelay | None = None
     _dropped = 0
+    _isLast = False
     _isGone = False
 
     def __init__(self, login: ProxyLogin) -> None:
@@ -130,6 +131,11 @@ class Forwarding:
         self._finished = finished
         targets.idleWatch.started(self)
         self._client.start(transport, early, ended, targets)
+
+    def drain(self) -> None:
+        self._isLast = True
+        if self._client.isIdle:
+            self.close()
 
     def abort(self, reason: str) -> None:
         if self._tunnel is not None:
@@ -184,6 +190,8 @@ class Forwarding:
         """
         if self._target is not None and not self._target.next():
             self._dropTarget("closed")
+        if self._isLast:
+            self.close()
 
     def clientLost(self) -> None:
         self._isGone = True

@@ -241,6 +241,13 @@ class Session(Protocol):
     def closingExpired(self) -> None:
         self.transport.abortConnection()
 
+    def drain(self) -> None:
+        """
+        The server stops: a conversation need not go on for ever.
+        """
+        if self._state is _RELAYING and IConversation.providedBy(self._relay):
+            self._relay.drain()
+
     def abort(self, reason: str) -> None:
         """
         End it now, whatever it is at.

@@ -862,6 +862,25 @@ class FlowTests(ForwardTestCase):
         self.assertTrue(transport.aborted)
         self.assertTrue(attempt.transport.aborted)
 
+    def test_drainedAtOnce(self) -> None:
+        """
+        Who waits for nothing is not waited for, and whoever does is answered first.
+        """
+        idle, idleTransport = self.client(b"G", b"ET")
+        session, transport, attempt = self.asked(GET)
+        drained = self.factory.drain(5)
+        self.assertTrue(idleTransport.writeEnded)
+        self.assertFalse(transport.writeEnded)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertTrue(transport.writeEnded)
+        self.assertTrue(attempt.transport.disconnecting)
+        self.assertNoResult(drained)
+        attempt.transport.lose(attempt.protocol)
+        for each, its in ((idle, idleTransport), (session, transport)):
+            its.lose(each)
+        self.successResultOf(drained)
+
     def test_drained(self) -> None:
         """
         When the proxy stops, what is left after the grace period is ended.
