@@ -74,6 +74,7 @@ class Targets:
 
     def _connected(self, target: IProtocol) -> IProtocol:
         transport: Any = target.transport  # type: ignore[attr-defined]
+        self._session.isConnected = True
         self._factory.sessionConnected(self._session, transport.getPeer())
         return target
 

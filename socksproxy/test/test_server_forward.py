@@ -477,6 +477,18 @@ class PersistenceTests(ForwardTestCase):
                 attempt.transport.aborted or attempt.transport.disconnecting
             )
 
+    def test_long(self) -> None:
+        """
+        A connection may last, with a target and without.
+        """
+        self.factory = self.makeFactory(limits=Limits(handshakeTimeout=0))
+        session, transport = self.client(b"G", b"ET")
+        self.asked(GET)
+        self.clock.pump([30] * 8)
+        self.assertFalse(transport.writeEnded)
+        session.dataReceived(GET[3:])
+        self.assertEqual(len(self.connector.attempts), 2)
+
     def test_silence(self) -> None:
         """
         A client has as long for its next request as for its first.
