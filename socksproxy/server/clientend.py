@@ -44,6 +44,7 @@ class ClientEnd(Protocol):
     """
 
     transport: Any
+    # The present one; what is said of none is not said of the last.
     _request: h11.Request | None = None
     isFull = False
     isClosing = False
@@ -299,6 +300,7 @@ class ClientEnd(Protocol):
             self._requests.close()
         elif h11.DONE is http.our_state is http.their_state:
             http.start_next_cycle()
+            self._request = None
             self._giveTime(self._targets.requestTimeout)
             self._requests.exchangeOver()
             self._advance()

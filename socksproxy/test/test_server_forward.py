@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -771,6 +771,16 @@ class StrictnessTests(ForwardTestCase):
         _, _, attempt = self.asked(GET.replace(b"\r\n", b"\n"))
         self.assertEqual(attempt.transport.value(), PASSED_ON)
 
+    def test_garbageAfterHead(self) -> None:
+        """
+        A refusal of what follows a HEAD has a body again.
+        """
+        session, transport, attempt = self.asked(GET.replace(b"GET", b"HEAD"))
+        attempt.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        transport.clear()
+        session.dataReceived(b"\r\n")
+        self.assertPage(transport, 400)
+
     def test_folded(self) -> None:
         """
         A folded line is one line then (RFC 9112 section 5.2).
@@ -1193,7 +1203,7 @@ class AnythingTests(ForwardTestCase):
     Whatever comes, in whatever order.
     """
 
-    @settings(deadline=None, max_examples=500)
+    @settings(deadline=None, max_examples=500, suppress_health_check=list(HealthCheck))
     @given(st.lists(steps, max_size=25))
     def test_anything(self, script: list[tuple[str, bytes, int]]) -> None:
         """
