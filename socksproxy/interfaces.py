@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -25,6 +25,9 @@ from zope.interface import Attribute, Interface
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command, ReplyCode
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 __all__ = [
     "ANONYMOUS",
@@ -201,6 +204,10 @@ class ISession(Interface):
     host: IAddress = Attribute("The address at which it reached us, an L{IAddress}.")
     policy: IAccessPolicy = Attribute(
         "The L{IAccessPolicy} that every address is put before."
+    )
+    certificate: Certificate | None = Attribute(
+        "What the client has shown, and TLS found valid: a "
+        "C{cryptography.x509.Certificate}.  L{None}: it was not asked, or has left."
     )
 
 
@@ -380,6 +387,13 @@ class IDatagramReceiver(Interface):
     def datagramDropped(data: bytes) -> None:
         """
         One that L{IAssociation.send} was given was not sent after all.
+
+        @param data: its payload.
+        """
+
+    def datagramRejected(data: bytes) -> None:
+        """
+        One that came is kept from the client: it did not ask for it.
 
         @param data: its payload.
         """

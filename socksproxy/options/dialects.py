@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from twisted.python import usage
-
 from socksproxy.interfaces import IDialectFactory
 from socksproxy.server.dialects import HTTP, SOCKS4, SOCKS5
 
@@ -33,7 +31,7 @@ def dialects(text: str) -> Sequence[IDialectFactory]:
     return tuple(known for name, known in PROTOCOLS.items() if name in names)
 
 
-class DialectOptions(usage.Options):
+class DialectOptions:
     """
     The options for it.
     """

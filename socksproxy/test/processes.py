@@ -52,6 +52,9 @@ _PACKAGES = {
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "tor-resolve": "tor",
+    "htpasswd": "apache2-utils",
+    "mkpasswd": "whois",
+    "fail2ban-regex": "fail2ban",
 }
 """
 The Debian package of a program, where it has another name.

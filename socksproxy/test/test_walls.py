@@ -16,16 +16,17 @@ PACKAGE = Path(socksproxy.__file__).parent
 
 FLOORS = (
     ("wire",),
-    ("errors", "deadlines", "hubconnection", "udpsocket"),
+    ("errors", "deadlines", "daemonpool", "hubconnection", "udpsocket"),
     ("interfaces",),
     ("auth", "access", "outbound", "relay"),
     ("server", "client"),
     ("monitor",),
     ("service",),
-    ("options",),
+    ("tls",),
     ("worker",),
     ("workers",),
     ("command",),
+    ("options",),
     ("tap",),
 )
 """
