@@ -22,6 +22,7 @@ from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.dialects import DialectOptions
 from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.options.logins import LoginOptions
 from socksproxy.options.numbers import count as _count
@@ -38,7 +39,11 @@ from socksproxy.outbound.resolver import (
     IAddressSource,
     Resolver,
 )
-from socksproxy.outbound.system import THREADS, SystemSource
+from socksproxy.outbound.system import (
+    THREADS,
+    ReverseSystemSource,
+    SystemSource,
+)
 from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.wire.address import Address
@@ -132,7 +137,14 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOptions):
+class Options(
+    usage.Options,
+    AuthOptionMixin,
+    DialectOptions,
+    LoginOptions,
+    GSSAPIOptions,
+    TLSOptions,
+):
     """
     The command line.
 
@@ -141,9 +153,9 @@ class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOp
 
     synopsis = "[options]"
     longdesc = (
-        "A SOCKS5 proxy server (RFC 1928, RFC 1929, RFC 1961). Without --auth or "
-        "--gssapi everybody who can reach it may use it, so then it listens on "
-        "loopback addresses only, unless --open-proxy says that this is wanted."
+        "A proxy server that speaks SOCKS5, SOCKS4 and HTTP on one port. Without "
+        "--auth or --gssapi everybody who can reach it may use it, so then it listens "
+        "on loopback addresses only, unless --open-proxy says that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -489,6 +501,7 @@ def makeService(options: Options) -> IService:
             bindPorts=options["bind-ports"] or ANY_PORT,
             advertised=options["advertised"],
             associator=associator,
+            names=_resolverFor(reactor, options, isReverse=True),
         ),
         bind=not options["no-bind"],
         advertised=options["advertised"],
@@ -504,6 +517,8 @@ def makeService(options: Options) -> IService:
         ),
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
+        dialects=options["protocols"],
+        resolve=not options["no-resolve"],
     )
     grace, isOpen = options["grace"], bool(authenticators or options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
@@ -518,16 +533,20 @@ def makeService(options: Options) -> IService:
     return CommandLineService(*what)
 
 
-def _resolverFor(reactor: Any, options: Options) -> Resolver:
+def _resolverFor(reactor: Any, options: Options, isReverse: bool = False) -> Resolver:
+    """
+    @param isReverse: whether it finds the names of addresses.
+    """
     source: IAddressSource
     servers = options["resolver"]
     if servers is None:
-        source = SystemSource(reactor, options["resolver-threads"])
+        kind = ReverseSystemSource if isReverse else SystemSource
+        source = kind(reactor, options["resolver-threads"])
     else:
         # What few want is loaded for them alone.
-        from socksproxy.outbound.dns import DNSSource
+        from socksproxy.outbound.dns import DNSSource, ReverseDNSSource
 
-        source = DNSSource(reactor, servers)
+        source = (ReverseDNSSource if isReverse else DNSSource)(reactor, servers)
     return Resolver(
         reactor, source, options["resolver-cache"], options["resolver-negative-cache"]
     )

@@ -36,8 +36,10 @@ from socksproxy.interfaces import (
     Continue,
     Denied,
     DialectStep,
+    Handover,
     IAccessPolicy,
     IBinding,
+    IConversation,
     IDialect,
     ISecurityLayer,
     ISession,
@@ -48,6 +50,7 @@ from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
 from socksproxy.relay.splice import SpliceRelay
 from socksproxy.server.secured import SecuredTransport
+from socksproxy.server.targets import Targets
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -63,7 +66,7 @@ log = Logger()
 
 # What is none of these is a Deferred, which is dear to ask for: it is an
 # abstract base class's instance.
-_STEPS = (Request, Continue, Denied)
+_STEPS = (Request, Continue, Denied, Handover)
 
 _LEFT = "the client left while it waited"
 
@@ -139,7 +142,7 @@ class Session(Protocol):
     _deadlines: Deadlines[Session] | None = None
     # The transport, once all that it carries is protected.
     _secured: SecuredTransport | None = None
-    _relay: ProtocolRelay | SpliceRelay | DatagramRelay
+    _relay: ProtocolRelay | SpliceRelay | DatagramRelay | IConversation
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
         """
@@ -270,12 +273,19 @@ class Session(Protocol):
         """
         It relays for a while now.
         """
-        # The TCP connection of an association is kept alive already.
-        if not isinstance(self._relay, DatagramRelay):
+        # The TCP connections of others are kept alive already.
+        if isinstance(self._relay, (ProtocolRelay, SpliceRelay)):
             self._relay.keepAlive()
 
     def closingExpired(self) -> None:
         self.transport.abortConnection()
+
+    def drain(self) -> None:
+        """
+        The server stops: a conversation need not go on for ever.
+        """
+        if self._state is _RELAYING and IConversation.providedBy(self._relay):
+            self._relay.drain()
 
     def abort(self, reason: str) -> None:
         """
@@ -346,6 +356,9 @@ class Session(Protocol):
             return False
         if isinstance(step, Denied):
             self._refuse(step.reason, step.response)
+            return False
+        if isinstance(step, Handover):
+            self._handOver(step.conversation)
             return False
         self._send(step.response)
         if step.securityLayer is not None:
@@ -450,11 +463,14 @@ class Session(Protocol):
                 connecting = factory.connector.connect(
                     request, self, factory.targetFactory
                 )
-            else:
+            elif request.command == Command.BIND:
                 assert factory.binder is not None
                 connecting = factory.binder.bind(
                     request, self, factory.targetFactory
                 ).addCallback(self._listens)
+            else:
+                self._lookUp(request)
+                return
         except Exception:
             self._connectFailed(Failure())
             return
@@ -515,7 +531,24 @@ class Session(Protocol):
         else:
             reason = str(exception) or type(exception).__name__
         assert self._dialect is not None
-        self._refuse(reason, self._dialect.answer(code, Address.UNSPECIFIED), code)
+        answer = self._dialect.answer(code, Address.UNSPECIFIED, exception)
+        self._refuse(reason, answer, code)
+
+    def _lookUp(self, request: Request) -> None:
+        names = self._factory.names
+        assert names is not None
+        isReverse = request.command == Command.RESOLVE_PTR
+        looking = (names.nameOf if isReverse else names.addressOf)(request, self)
+        self._pending = looking
+        looking.addCallback(self._found).addErrback(self._connectFailed)
+
+    def _found(self, answer: Address) -> None:
+        self._pending = None
+        if self._state is _CONNECTING:
+            assert self._dialect is not None
+            response = self._dialect.answer(ReplyCode.SUCCEEDED, answer)
+            self._factory.sessionAnswered(self, answer)
+            self._close(response)
 
     def _associate(self, request: Request) -> None:
         associations = self._factory.associations
@@ -595,7 +628,31 @@ class Session(Protocol):
 
     def _relayFinished(self, reason: str) -> None:
         self._state = _GONE
-        self._factory.sessionFinished(self, self._relay, reason)
+        relay: Any = self._relay
+        self._factory.sessionFinished(self, relay, reason)
+        self._over()
+
+    # What is more than one request.
+
+    def _handOver(self, conversation: IConversation) -> None:
+        self._giveTime(None)
+        self._state = _RELAYING
+        self._relay = conversation
+        early = self._received.takeAll()
+        self._dialect = None
+        del self._received
+        conversation.start(
+            self.transport,
+            early,
+            self._clientEnded,
+            Targets(self._factory, self),
+            self._conversationFinished,
+        )
+
+    def _conversationFinished(self) -> None:
+        self._state = _GONE
+        # Whoever has logged in during the conversation was its own affair.
+        self.request = None
         self._over()
 
     # The end.
@@ -608,14 +665,20 @@ class Session(Protocol):
         self, reason: str, response: bytes = b"", code: ReplyCode | None = None
     ) -> None:
         """
-        Tell the client and close.  A close with bytes of the client unread
-        would be a reset, which can overtake the answer: so writing ends first,
-        and what still comes is dropped until the client closes too.
+        Tell the client and close.
+        """
+        self._factory.sessionRefused(self, reason, code)
+        self._close(response)
+
+    def _close(self, response: bytes) -> None:
+        """
+        A close with bytes of the client unread would be a reset, which can
+        overtake the answer: so writing ends first, and what still comes is
+        dropped until the client closes too.
         """
         self._state = _CLOSING
         self._cancelPending()
         self._giveTime(self._factory.closings)
-        self._factory.sessionRefused(self, reason, code)
         transport = self.transport
         if response:
             self._send(response)

@@ -144,6 +144,40 @@ class ReadmeTests(ProgramTestCase):
         program.terminate()
         self.assertEqual(program.errors, "")
 
+    def test_dialect(self) -> None:
+        """
+        A protocol of one's own is served beside the others; see docs/dialects.rst.
+        """
+        self.text = sourceFile("docs/dialects.rst").read_text()
+        port = self.freePort()
+        path = Path(self.directory()) / "dialect.py"
+        path.write_text(self.snippet("dialect.py", port))
+        program = self.startProcess([sys.executable, str(path)])
+        listening = self.listener()
+        line = b"@ 127.0.0.1 %d\n" % listening.getsockname()[1]
+        client = self.connected(port)
+        client.socket.sendall(line + b"early")
+        self.assertEqual(client.receive(3), b"ok\n")
+        target = self.accept(listening)
+        self.assertEqual(target.receive(5), b"early")
+        target.socket.sendall(b"hello")
+        self.assertEqual(client.receive(5), b"hello")
+        for data, answer in (
+            (b"@ 127.0.0.1 0\n", b"failed\n"),
+            (b"@ nonsense\n", b"bad\n"),
+            (b"@" * 400, b""),
+            (b"\x05\x01\x00", b"\x05\x00"),
+            (b"\x04\x01\0\0\1\2\3\4\0", b"\0\x5b" + bytes(6)),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400 "),
+        ):
+            other = self.connected(port)
+            other.socket.sendall(data)
+            self.assertEqual(other.receive(len(answer)), answer)
+        client.socket.close()
+        target.socket.close()
+        program.terminate()
+        self.assertEqual(program.errors, "")
+
     def test_options(self) -> None:
         """
         The options and their defaults are those of the table.

@@ -151,7 +151,7 @@ class HandshakeTests(SessionTestCase):
         """
         A first byte of no known protocol ends the connection.
         """
-        _, transport = self.client(b"GET / HTTP/1.1\r\n\r\n")
+        _, transport = self.client(b"\x16\x03\x01")
         self.assertRefused(transport)
 
     def test_noMethodsOffered(self) -> None:

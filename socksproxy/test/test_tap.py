@@ -241,7 +241,7 @@ class MistakeTests(ProcessTestCase):
         """
         The option is named.
         """
-        self.assertOneLine(("--prot", "1080"), "--prot")
+        self.assertOneLine(("--porrt", "1080"), "--porrt")
 
     def test_badPort(self) -> None:
         """
