@@ -170,6 +170,12 @@ class Client:
         self.socket.close()
 
 
+SECRET = "s3cret"
+"""
+What passwords and keys of the tests have in them.  It is in no log.
+"""
+
+
 class Proxy:
     """
     A C{twistd -n socks5} that runs.
@@ -355,8 +361,16 @@ class ProcessTestCase(SynchronousTestCase):
                 cwd=directory,
             )
         proxy = Proxy(process, directory)
-        self.addCleanup(proxy.kill)
+        self.addCleanup(self._end, proxy)
         return proxy
+
+    def _end(self, proxy: Proxy) -> None:
+        """
+        Whatever it was for, it has told nobody a secret.
+        """
+        proxy.kill()
+        for said in (proxy.log, proxy.errors):
+            self.assertFalse(SECRET in said, "a secret is in a log")
 
     def startProxy(
         self,

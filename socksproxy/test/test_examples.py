@@ -17,7 +17,7 @@ from typing import Any
 from socksproxy.test.processes import Client, Finished, ProgramTestCase, Proxy
 from socksproxy.test.source import sourceFile
 
-SECRET = "correct horse"
+SECRET = "s3cret horse"
 
 
 class ChallengeTests(ProgramTestCase):
