@@ -325,6 +325,10 @@ class Options(
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # Those from docstrings have the source's line ends in them.
+        self.docs = {
+            name: " ".join((doc or "").split()) for name, doc in self.docs.items()
+        }
         self["listen"] = []
         self["local-end"] = ANY_LOCAL_END
         self["advertised"] = NOWHERE_ELSE

@@ -667,6 +667,8 @@ class HelpTests(ProcessTestCase):
             *("max-connections", "open-proxy", "workers"),
         ):
             self.assertIn(f"--{option}", finished.output)
+        # Docstrings have line ends where the help has none.
+        self.assertNotRegex(finished.output, r"\w {4,}[a-z]")
 
     def test_helpAuth(self) -> None:
         """
