@@ -197,10 +197,11 @@ class HubConnection(Connection):
         if hub is None:
             reactor = self.reactor
             (reactor.addReader if what == IN else reactor.addWriter)(self)
-        elif not self._isWatched:
+            return
+        if not self._isWatched:
             self._isWatched = True
             hub.follow(self.fileno(), self)
-        if hub is not None and self._ready & (READABLE if what == IN else OUT):
+        if self._ready & (READABLE if what == IN else OUT):
             hub.soon(self)
 
     def _wantNot(self, what: int) -> None:

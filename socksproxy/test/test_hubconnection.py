@@ -311,7 +311,8 @@ class HubConnectionTests(SynchronousTestCase):
             def connectionMade(self) -> None:
                 raise ZeroDivisionError("a fault")
 
-        fails, number = Fails(), self.inner.fileno()
+        fails: Any = Fails()
+        number = self.inner.fileno()
         self.hub.watch(number, Watcher())
         self.hub.leave(number, 0)
         self.assertRaises(ZeroDivisionError, self.begin, fails)

@@ -726,7 +726,10 @@ class HubAttemptTests(SynchronousTestCase):
                 left.append(untold)
 
         attempt = HubAttempt(
-            FakeHub(), Address.ip("127.0.0.1", 9), done.append, self.fail
+            FakeHub(),
+            Address.ip("127.0.0.1", 9),
+            done.append,
+            lambda attempt, failure: self.fail(str(failure)),
         )
         attempt.socket = socket.socket()
         self.addCleanup(attempt.socket.close)
