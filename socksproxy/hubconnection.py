@@ -71,7 +71,7 @@ def acceptThrough(hub: Any, port: object) -> None:
         reactor: Any,
     ) -> HubConnection:
         sock.setblocking(False)
-        connection = HubConnection(sock, protocol, reactor, hub, client)
+        connection = _Accepted(sock, protocol, reactor, hub, client)
         connection.connected = 1
         connection._wanted = IN
         connection._isWatched = True
@@ -99,6 +99,7 @@ class HubConnection(Connection):
     """
 
     logstr = "socksproxy connection"
+    _tlsClientDefault = True
 
     # There may be very many that have nothing to do.
     __slots__ = ("_hub", "_isKnown", "_isWatched", "_peer", "_ready", "_wanted")
@@ -134,7 +135,7 @@ class HubConnection(Connection):
 
     def begin(self) -> None:
         """
-        Let the protocol have it.
+        Let the protocol have it.  If that raises an exception, it is lost.
         """
         self.connected = 1
         keepUrgentInline(self.socket)
@@ -142,7 +143,11 @@ class HubConnection(Connection):
         # Most protocols here do not want to read yet: it saves a system call
         # or two to ask only when they have said so.
         self._wanted = IN
-        self.protocol.makeConnection(self)
+        try:
+            self.protocol.makeConnection(self)
+        except BaseException:
+            self.connectionLost(Failure())
+            raise
         if self._wanted & IN:
             self._wanted &= ~IN
             self.startReading()
@@ -156,7 +161,8 @@ class HubConnection(Connection):
     # Who watches is asked only when there is something to change.
 
     def startReading(self) -> None:
-        self._want(IN)
+        if not self._aborting:
+            self._want(IN)
 
     def startWriting(self) -> None:
         self._want(OUT)
@@ -167,19 +173,21 @@ class HubConnection(Connection):
     def stopWriting(self) -> None:
         self._wantNot(OUT)
 
-    def letGo(self) -> None:
+    def letGo(self) -> bool:
         """
-        A relay takes the socket over: it has the hub forget it, and calls
-        L{connectionLost}.
+        A relay takes the socket over: it follows in the hub, has the hub forget it
+        at last, and calls L{connectionLost}.
+
+        @return: whether there is a hub; if not, nothing has changed.
         """
         if self._hub is None:
-            self.stopReading()
-            return
+            return False
         self._wanted = 0
         self._isKnown = False
         if self._isWatched:
             self._isWatched = False
             self._hub.leave(self.fileno(), self._ready & ~OUT)
+        return True
 
     def _want(self, what: int) -> None:
         if self._wanted & what:
@@ -189,10 +197,11 @@ class HubConnection(Connection):
         if hub is None:
             reactor = self.reactor
             (reactor.addReader if what == IN else reactor.addWriter)(self)
-        elif not self._isWatched:
+            return
+        if not self._isWatched:
             self._isWatched = True
-            hub.watch(self.fileno(), self)
-        if hub is not None and self._ready & (READABLE if what == IN else OUT):
+            hub.follow(self.fileno(), self)
+        if self._ready & (READABLE if what == IN else OUT):
             hub.soon(self)
 
     def _wantNot(self, what: int) -> None:
@@ -288,6 +297,16 @@ class HubConnection(Connection):
         sock.close()
         del self.socket, self.protocol, self.fileno
         protocol.connectionLost(reason)
+
+
+class _Accepted(HubConnection):
+    """
+    One whose other end has opened it.
+    """
+
+    __slots__ = ()
+
+    _tlsClientDefault = False
 
 
 def _transportAddress(address: tuple[Any, ...]) -> TransportAddress:

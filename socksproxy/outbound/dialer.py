@@ -318,6 +318,11 @@ class Attempt:
         self._failed(self, failure)
 
 
+_ACTED_ON = 0
+if hasattr(select, "epoll"):
+    _ACTED_ON = select.EPOLLOUT | select.EPOLLERR
+
+
 class HubAttempt(Attempt):
     """
     One whose watcher is a hub.
@@ -330,7 +335,7 @@ class HubAttempt(Attempt):
 
     def _unwatch(self, isConnected: bool) -> None:
         if isConnected:
-            self._watcher.leave(self.socket.fileno(), self._events & ~select.EPOLLOUT)
+            self._watcher.leave(self.socket.fileno(), self._events & ~_ACTED_ON)
         else:
             self._watcher.forget(self.socket.fileno())
 
@@ -340,6 +345,9 @@ class HubAttempt(Attempt):
         code = 0
         if events & select.EPOLLERR:
             code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code and not events & select.EPOLLOUT:
+                # An ICMP message that is not the end of it.
+                return
         self._decide(code)
 
     def hubLost(self) -> None:

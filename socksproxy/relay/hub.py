@@ -8,7 +8,7 @@ The rules of the hub:
  - an edge is told once: who is told must go on until the kernel has no more, or
    come back by itself (L{Hub.soon});
  - one watcher can take over from another at no cost: what the one has not acted on
-   is told to the other (L{Hub.leave});
+   is told to the other (L{Hub.leave}, L{Hub.follow});
  - a descriptor's number is used again as soon as it is closed, so events of a
    batch that were meant for its last owner never reach the next one.
 """
@@ -109,7 +109,8 @@ class Hub:
         self._watchers: dict[int, Any] = {}
         # Those that came since the batch that is being worked on was taken.
         self._new: set[int] = set()
-        # Left by their watcher, but registered; and what nobody has acted on.
+        # Registered, but left by their watcher; and what nobody has acted on: once
+        # there is another watcher, it is to be told.
         self._left: dict[int, int] = {}
         # In the order in which they asked; the values mean nothing.
         self._later: dict[Any, None] = {}
@@ -119,20 +120,35 @@ class Hub:
 
     def watch(self, fileno: int, watcher: Any, events: int | None = None) -> None:
         """
-        Tell C{watcher}, an L{IWatcher}, of the events of a descriptor, first
-        of those that are there already.
+        Tell C{watcher}, an L{IWatcher}, of the events of a descriptor that is new
+        here, first of those that are there already.
 
         @param events: which, and how; all of them, edge-triggered, unless given.
         """
+        # Whoever had the number before may have been closed without a word.
+        self._left.pop(fileno, None)
+        self._epoll.register(fileno, WATCHED if events is None else events)
+        self._new.add(fileno)
         if not self._watchers:
             self._reactor.addReader(self)
         self._watchers[fileno] = watcher
-        untold = self._left.pop(fileno, None)
+
+    def follow(self, fileno: int, watcher: Any) -> None:
+        """
+        The same for one that was left, of which nobody else has the number yet; or
+        else it is new here.
+        """
+        untold = self._left.get(fileno)
         if untold is None:
-            self._new.add(fileno)
-            self._epoll.register(fileno, WATCHED if events is None else events)
-        elif untold:
-            self.soon(_Untold(self, fileno, watcher, untold))
+            self.watch(fileno, watcher)
+            return
+        if not self._watchers:
+            self._reactor.addReader(self)
+        self._watchers[fileno] = watcher
+        if untold:
+            self.soon(_Untold(self, fileno, watcher))
+        else:
+            del self._left[fileno]
 
     def forget(self, fileno: int) -> None:
         """
@@ -144,13 +160,14 @@ class Hub:
 
     def leave(self, fileno: int, untold: int) -> None:
         """
-        Soon somebody else will L{watch} it, or it will be closed and L{forget} be
+        Soon somebody else will L{follow}, or it will be closed and L{forget} be
         called.  It was watched for all events.
 
         @param untold: those that the leaving watcher has not acted on.
         """
         del self._watchers[fileno]
-        self._left[fileno] = untold
+        # It may have followed another, and have had no turn since.
+        self._left[fileno] = self._left.get(fileno, 0) | untold
         if not self._watchers:
             self._reactor.removeReader(self)
 
@@ -168,7 +185,7 @@ class Hub:
             if not later.isOver:
                 try:
                     later.turnCame()
-                except Exception:
+                except BaseException:
                     log.failure("A fault in {later}.", later=later)
                     if not later.isOver:
                         later.hubLost()
@@ -193,7 +210,7 @@ class Hub:
             elif fileno not in new:
                 try:
                     watcher.ready(events)
-                except Exception:
+                except BaseException:
                     log.failure("A fault in {watcher}.", watcher=watcher)
                     # It may have let go of the descriptor before, and somebody
                     # else may have it by now.
@@ -229,20 +246,19 @@ class _Untold:
     What a watcher is told of later, as it was there before it came.
     """
 
-    __slots__ = ("_events", "_fileno", "_hub", "_watcher")
+    __slots__ = ("_fileno", "_hub", "_watcher")
 
-    def __init__(self, hub: Hub, fileno: int, watcher: Any, events: int) -> None:
+    def __init__(self, hub: Hub, fileno: int, watcher: Any) -> None:
         self._hub = hub
         self._fileno = fileno
         self._watcher = watcher
-        self._events = events
 
     @property
     def isOver(self) -> bool:
         return self._hub._watchers.get(self._fileno) is not self._watcher
 
     def turnCame(self) -> None:
-        self._watcher.ready(self._events)
+        self._watcher.ready(self._hub._left.pop(self._fileno, 0))
 
     def hubLost(self) -> None:
         self._hub.forget(self._fileno)

@@ -28,7 +28,10 @@ def keepAlive(transport: Any) -> None:
     Have the system find out, in its own time, whether the peer is still there.
     """
     if hasattr(transport, "setTcpKeepAlive"):
-        transport.setTcpKeepAlive(True)
+        try:
+            transport.setTcpKeepAlive(True)
+        except OSError:
+            pass  # Some systems refuse it where the connection was reset.
 
 
 def endWriting(transport: Any) -> None:

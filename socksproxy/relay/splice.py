@@ -323,11 +323,11 @@ class SpliceRelay:
         self._finished = finished
         self.client = _ASLEEP
         for transport in (client, target.transport):
-            if isinstance(transport, HubConnection):
-                transport.letGo()
-            else:
+            if not (isinstance(transport, HubConnection) and transport.letGo()):
                 transport.pauseProducing()
                 keepUrgentInline(transport.socket)
+                # It is new to the hub, whoever had its number before.
+                hub.forget(transport.fileno())
         fromClient = self._client = Leg(self, client)
         fromTarget = self._target = Leg(self, target.transport)
         fromClient.peer = fromTarget
@@ -360,7 +360,7 @@ class SpliceRelay:
         """
         self._watch.started(self)
         for leg in (self._client, self._target):
-            self.hub.watch(leg.fileno, leg)
+            self.hub.follow(leg.fileno, leg)
             if leg._held:
                 self.hub.soon(leg)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import select
 import socket
 from typing import Any
+from unittest import skipIf
 
 from twisted.internet import reactor, tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -21,10 +22,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from socksproxy.hubconnection import ROUNDS, HubConnection, acceptThrough
+from socksproxy.hubconnection import ROUNDS, HubConnection, _Accepted, acceptThrough
 from socksproxy.relay.hub import Hub
 from socksproxy.test.relaysuite import tcpPair
+from socksproxy.test.test_auth_certificate import noTLS
 from socksproxy.test.test_relay_hub import FakeReactor, Watcher
+
+if not noTLS:
+    from twisted.internet import ssl
 
 if not hasattr(select, "epoll"):
     skip = "there is no epoll on this system"
@@ -283,6 +288,66 @@ class HubConnectionTests(SynchronousTestCase):
         self.assertTrue(ends.lost.check(ConnectionAborted))
         self.assertRaises(ConnectionResetError, self.outer.recv, 1)
 
+    def test_resumedAfterAnAbort(self) -> None:
+        """
+        Nothing is received after an abort, whoever resumes it.
+        """
+        ends = self.begin()
+        ends.transport.abortConnection()
+        self.outer.send(b"x")
+        ends.transport.resumeProducing()
+        self.hub.doRead()
+        self.turn()
+        self.assertEqual(ends.received, [])
+        self.assertTrue(ends.lost.check(ConnectionAborted))
+
+    def test_faultAtTheBeginning(self) -> None:
+        """
+        A protocol that fails when it is connected is raised, and lost; the socket
+        is closed, and the hub has forgotten it.
+        """
+
+        class Fails(Ends):
+            def connectionMade(self) -> None:
+                raise ZeroDivisionError("a fault")
+
+        fails: Any = Fails()
+        number = self.inner.fileno()
+        self.hub.watch(number, Watcher())
+        self.hub.leave(number, 0)
+        self.assertRaises(ZeroDivisionError, self.begin, fails)
+        self.assertTrue(fails.lost.check(ZeroDivisionError))
+        self.assertEqual(self.outer.recv(1), b"")
+        self.assertEqual((self.hub._left, len(self.hub)), ({}, 0))
+
+    def test_fault(self) -> None:
+        """
+        A fault of a protocol is logged, and it is lost.
+        """
+
+        class Fails(Ends):
+            def dataReceived(self, data: bytes) -> None:
+                raise ZeroDivisionError("a fault")
+
+        ends = self.begin(Fails())
+        self.outer.send(b"x")
+        self.turn()
+        self.assertTrue(ends.lost.check(ConnectionLost))
+        self.assertEqual((len(self.hub), self.inner.fileno()), (0, -1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    @skipIf(noTLS, noTLS)
+    def test_startTLS(self) -> None:
+        """
+        Who has opened the connection is the client of TLS, too.
+        """
+        context = ssl.CertificateOptions()
+        ends = self.begin()
+        ends.transport.startTLS(context)
+        self.turns(2)
+        self.assertEqual(self.outer.recv(1), b"\x16")
+        self.assertFalse(_Accepted._tlsClientDefault)
+
     def test_lostOnce(self) -> None:
         """
         It is lost once only.
@@ -316,7 +381,7 @@ class HubConnectionTests(SynchronousTestCase):
         self.turn()
         heir = Watcher()
         ends.transport.letGo()
-        self.hub.watch(self.inner.fileno(), heir)
+        self.hub.follow(self.inner.fileno(), heir)
         self.turn()
         self.assertTrue(heir.events[0] & select.EPOLLIN)
         ends.transport.connectionLost(Failure(ConnectionDone()))

@@ -6,11 +6,11 @@ Tests for L{socksproxy.outbound.dialer}.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import struct
 import sys
 from collections.abc import Callable
-from select import select
 from typing import Any, cast
 
 from twisted.internet import reactor
@@ -613,7 +613,7 @@ class LoopbackAttemptTests(AttemptTestsMixin, SynchronousTestCase):
         if failure is not None:
             return failure
         self.assertEqual(self.outcomes, [])
-        _, writable, _ = select([], [attempt], [], 60)
+        _, writable, _ = select.select([], [attempt], [], 60)
         self.assertEqual(writable, [attempt])
         attempt.doWrite()
         self.assertEqual(self.reactor.writers, set())
@@ -707,11 +707,36 @@ class HubAttemptTests(SynchronousTestCase):
         )
         self.assertIsNone(attempt.start())
         self.addCleanup(attempt.socket.close)
-        select([], [attempt], [], 60)
+        select.select([], [attempt], [], 60)
         hub.doRead()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(attempt.socket.getpeername(), listening.getsockname())
         self.assertEqual(reactor.readers, [])
+
+    def test_errorThatIsNone(self) -> None:
+        """
+        An error that is queued, and that the attempt has survived so far, decides
+        nothing, and who has the socket next does not hear of it.
+        """
+        left: list[int] = []
+        done: list[object] = []
+
+        class FakeHub:
+            def leave(self, fileno: int, untold: int) -> None:
+                left.append(untold)
+
+        attempt = HubAttempt(
+            FakeHub(),
+            Address.ip("127.0.0.1", 9),
+            done.append,
+            lambda attempt, failure: self.fail(str(failure)),
+        )
+        attempt.socket = socket.socket()
+        self.addCleanup(attempt.socket.close)
+        attempt.ready(select.EPOLLERR)
+        self.assertEqual(done, [])
+        attempt.ready(select.EPOLLERR | select.EPOLLOUT | select.EPOLLIN)
+        self.assertEqual((done, left), ([attempt], [select.EPOLLIN]))
 
     def test_reactorStops(self) -> None:
         """

@@ -158,7 +158,7 @@ class HubTests(SynchronousTestCase):
         self.hub.watch(self.one.fileno(), first)
         self.hub.doRead()
         self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.watch(self.one.fileno(), second)
+        self.hub.follow(self.one.fileno(), second)
         self.hub.doRead()
         self.assertEqual((len(first.events), second.events), (1, []))
         self.reactor.advance(0)
@@ -175,7 +175,7 @@ class HubTests(SynchronousTestCase):
         self.hub.watch(self.one.fileno(), Watcher())
         self.hub.doRead()
         self.hub.leave(self.one.fileno(), 0)
-        self.hub.watch(self.one.fileno(), second)
+        self.hub.follow(self.one.fileno(), second)
         self.hub.doRead()
         self.reactor.advance(0)
         self.assertEqual(second.events, [])
@@ -191,7 +191,7 @@ class HubTests(SynchronousTestCase):
         self.hub.leave(self.one.fileno(), 0)
         self.other.send(b"x")
         self.hub.doRead()
-        self.hub.watch(self.one.fileno(), second)
+        self.hub.follow(self.one.fileno(), second)
         self.reactor.advance(0)
         self.assertTrue(second.events[0] & select.EPOLLIN)
 
@@ -207,7 +207,7 @@ class HubTests(SynchronousTestCase):
                 super().ready(events)
                 for end in (test.one, test.other):
                     hub.leave(end.fileno(), 0)
-                    hub.watch(end.fileno(), heir)
+                    hub.follow(end.fileno(), heir)
 
         first = HandsOver()
         for end in (self.one, self.other):
@@ -222,7 +222,7 @@ class HubTests(SynchronousTestCase):
         second = Watcher()
         self.hub.watch(self.one.fileno(), Watcher())
         self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.watch(self.one.fileno(), second)
+        self.hub.follow(self.one.fileno(), second)
         self.hub.forget(self.one.fileno())
         self.reactor.advance(0)
         self.assertEqual(second.events, [])
@@ -239,7 +239,7 @@ class HubTests(SynchronousTestCase):
         faulty = Faulty()
         self.hub.watch(self.one.fileno(), Watcher())
         self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.watch(self.one.fileno(), faulty)
+        self.hub.follow(self.one.fileno(), faulty)
         self.reactor.advance(0)
         self.assertEqual((faulty.lost, len(self.hub)), (1, 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -262,6 +262,85 @@ class HubTests(SynchronousTestCase):
         self.hub.watch(number, watcher)
         self.hub.doRead()
         self.assertEqual(watcher.events, [select.EPOLLOUT])
+
+    def test_leftBeforeItsTurn(self) -> None:
+        """
+        What a watcher was to be told when it left in its turn is told to the next.
+        """
+        second, third = Watcher(), Watcher()
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.doRead()
+        self.hub.leave(self.one.fileno(), select.EPOLLIN)
+        self.hub.follow(self.one.fileno(), second)
+        self.hub.leave(self.one.fileno(), select.EPOLLRDHUP)
+        self.hub.follow(self.one.fileno(), third)
+        self.reactor.advance(0)
+        self.assertEqual(second.events, [])
+        self.assertEqual(third.events, [select.EPOLLIN | select.EPOLLRDHUP])
+        self.hub.leave(self.one.fileno(), 0)
+        self.hub.follow(self.one.fileno(), second)
+        self.reactor.advance(0)
+        self.assertEqual(second.events, [])
+
+    def test_leftAndDropped(self) -> None:
+        """
+        A descriptor that was left and closed without a word is in nobody's way who
+        has its number now.
+        """
+        number = self.one.fileno()
+        self.hub.watch(number, Watcher())
+        self.hub.leave(number, select.EPOLLIN)
+        self.one.close()
+        third, _ = self.pair()
+        if third.fileno() != number:
+            os.dup2(third.fileno(), number)
+            self.addCleanup(os.close, number)
+        watcher = Watcher()
+        self.hub.watch(number, watcher)
+        self.hub.doRead()
+        self.reactor.advance(0)
+        self.assertEqual(watcher.events, [select.EPOLLOUT])
+
+    def test_followsNobody(self) -> None:
+        """
+        To follow where nobody has left is to watch.
+        """
+        watcher = Watcher()
+        self.hub.follow(self.one.fileno(), watcher)
+        self.hub.doRead()
+        self.assertEqual(watcher.events, [select.EPOLLOUT])
+
+    def test_cannotBeWatched(self) -> None:
+        """
+        Nothing is left of a descriptor that the system does not take.
+        """
+        self.one.close()
+        self.assertRaises(
+            OSError, self.hub.watch, os.sysconf("SC_OPEN_MAX") - 1, Watcher()
+        )
+        self.assertEqual((len(self.hub), self.reactor.readers), (0, []))
+
+    def test_exits(self) -> None:
+        """
+        Whatever one of them raises is not the end of the others.
+        """
+
+        class Exits(Watcher):
+            def ready(self, events: int) -> None:
+                raise SystemExit
+
+            def turnCame(self) -> None:
+                raise SystemExit
+
+        exits, other = Exits(), Watcher()
+        self.hub.watch(self.one.fileno(), exits)
+        self.hub.watch(self.other.fileno(), other)
+        self.hub.doRead()
+        self.assertEqual((exits.lost, other.lost, len(self.hub)), (1, 0, 1))
+        self.hub.soon(exits)
+        self.reactor.advance(0)
+        self.assertEqual(exits.lost, 2)
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 2)
 
     def test_leftToOthers(self) -> None:
         """
@@ -331,7 +410,7 @@ class HubTests(SynchronousTestCase):
         class Faulty(Watcher):
             def ready(self, events: int) -> None:
                 hub.leave(number, 0)
-                hub.watch(number, heir)
+                hub.follow(number, heir)
                 test.other.send(b"x")
                 raise ZeroDivisionError("a fault")
 

@@ -4,8 +4,12 @@ Tests for L{socksproxy.relay.splice}.
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 from twisted.internet.task import deferLater
 
+from socksproxy.hubconnection import HubConnection
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.splice import COPY, SpliceRelay, pipes
 from socksproxy.test.relaysuite import RelaySuite, reactor
@@ -54,6 +58,35 @@ class SpliceRelayTests(RelaySuite):
                     self.target.read()
             await self.arrives(self.target, data)
             self.assertEqual(pipes.taken, 0)
+
+    async def test_numberOfOneThatWasDropped(self) -> None:
+        """
+        Connections that the hub does not know are relayed, although others have had
+        their numbers, that were left in the hub and closed without a word.
+        """
+        hub = self.hub()
+        assert hub is not None
+        begin = self.begin
+
+        def beginElsewhere(sock: socket.socket, protocol: Any) -> Any:
+            sock.setblocking(False)
+            HubConnection(sock, protocol, reactor, None, ("127.0.0.1", 0)).begin()
+            return protocol
+
+        for elsewhere in ("innerClient", "innerTarget"):
+            sock = getattr(self, elsewhere)
+            hub._left[sock.fileno()] = 0
+            self.begin = lambda s, p, sock=sock: (  # type: ignore[method-assign]
+                beginElsewhere if s is sock else begin
+            )(s, p)
+            self.start()
+            for source, sink in (
+                (self.client, self.target),
+                (self.target, self.client),
+            ):
+                source.send(b"hello")
+                await self.arrives(sink, b"hello")
+            await self.renew()
 
     async def over(self) -> None:
         """

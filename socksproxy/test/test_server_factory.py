@@ -123,6 +123,64 @@ class DrainTests(SessionTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class KeepAliveTests(SessionTestCase):
+    """
+    Sessions that last.
+    """
+
+    def connected(self) -> list[float]:
+        """
+        A session is connected now.
+
+        @return: when its client's connection was kept alive.
+        """
+        kept: list[float] = []
+        clock = self.clock
+
+        class Transport(MemoryTransport):
+            def setTcpKeepAlive(self, enabled: bool) -> None:
+                kept.append(clock.seconds())
+                raise OSError("it is gone")
+
+        self.client(GREETING, REQUEST, transport=Transport())
+        self.connector.attempts[-1].connect()
+        return kept
+
+    def test_once(self) -> None:
+        """
+        Each is kept alive once, in its second minute, whatever its age, and whatever
+        becomes of others.
+        """
+        steps = (0, 0, 1, 58.9, 0.1, 0.2, 29.8, 30, 0, 0.3, 60, 119.7, 1, 1, 1, 60.1)
+        every = []
+        for step in steps:
+            self.clock.advance(step)
+            every.append((self.clock.seconds(), self.connected()))
+            # One that is over.
+            session, transport, attempt = self.relaying()
+            attempt.transport.lose(attempt.protocol)
+            transport.lose(session)
+        for _ in range(1500):
+            self.clock.advance(0.1)
+        for began, kept in every:
+            [when] = kept
+            self.assertGreaterEqual(round(when - began, 6), 60)
+            self.assertLess(when - began, 120.2)
+
+    def test_late(self) -> None:
+        """
+        What a late clock has missed is made up for.
+        """
+        one = self.connected()
+        self.clock.advance(1)
+        other = self.connected()
+        self.clock.advance(500)
+        third = self.connected()
+        self.clock.advance(500)
+        self.clock.advance(500)
+        self.assertEqual((one, other, third), ([501], [501], [1001]))
+
+
 class LogTests(SessionTestCase):
     """
     What the operator is told.
