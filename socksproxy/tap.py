@@ -386,6 +386,7 @@ class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOp
             self["local-end"] = replace(
                 self["local-end"], interface=self["bind-interface"]
             )
+        self.checkGSSAPI()
         self.checkTLS()
 
     def parseArgs(self, *arguments: str) -> None:
