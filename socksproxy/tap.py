@@ -141,9 +141,10 @@ class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOp
 
     synopsis = "[options]"
     longdesc = (
-        "A SOCKS5 proxy server (RFC 1928, RFC 1929, RFC 1961). Without --auth or "
-        "--gssapi everybody who can reach it may use it, so then it listens on "
-        "loopback addresses only, unless --open-proxy says that this is wanted."
+        "A SOCKS5 proxy server (RFC 1928, RFC 1929, RFC 1961). Without --auth, "
+        "--gssapi, --client-ca or --no-auth-... everybody who can reach it may use "
+        "it, so then it listens on loopback addresses only, unless --open-proxy says "
+        "that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -152,7 +153,7 @@ class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOp
         [
             "open-proxy",
             None,
-            "Listen on addresses that are not loopback although there is no --auth: "
+            "Listen on addresses that are not loopback although nobody needs a login: "
             "whoever can reach them can use this proxy to reach all that this "
             "machine can reach.",
         ],
@@ -313,6 +314,8 @@ class Options(usage.Options, AuthOptionMixin, LoginOptions, GSSAPIOptions, TLSOp
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # Of some it is a docstring, with all its white space.
+        self.docs = {name: " ".join(text.split()) for name, text in self.docs.items()}
         self["listen"] = []
         self["local-end"] = ANY_LOCAL_END
         self["advertised"] = NOWHERE_ELSE

@@ -103,7 +103,9 @@ class LoginOptionsTests(SynchronousTestCase):
                 *("--login-max-pause", "100"),
             )
             clock = Clock()
-            [authenticator] = options.authenticators(clock) or ()
+            found = options.authenticators(clock)
+            assert found is not None
+            [authenticator] = found
             assert isinstance(authenticator, PasswordAuthenticator)
             session = FakeSession()
             wrong = authenticator.login(b"ann", b"guess", session)
