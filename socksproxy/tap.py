@@ -154,8 +154,9 @@ class Options(
     synopsis = "[options]"
     longdesc = (
         "A proxy server that speaks SOCKS5, SOCKS4 and HTTP on one port. Without "
-        "--auth or --gssapi everybody who can reach it may use it, so then it listens "
-        "on loopback addresses only, unless --open-proxy says that this is wanted."
+        "--auth, --gssapi, --client-ca or --no-auth-... everybody who can reach it "
+        "may use it, so then it listens on loopback addresses only, unless "
+        "--open-proxy says that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -164,7 +165,7 @@ class Options(
         [
             "open-proxy",
             None,
-            "Listen on addresses that are not loopback although there is no --auth: "
+            "Listen on addresses that are not loopback although nobody needs a login: "
             "whoever can reach them can use this proxy to reach all that this "
             "machine can reach.",
         ],
@@ -402,6 +403,7 @@ class Options(
             self["local-end"] = replace(
                 self["local-end"], interface=self["bind-interface"]
             )
+        self.checkGSSAPI()
         self.checkTLS()
 
     def parseArgs(self, *arguments: str) -> None:

@@ -6,6 +6,7 @@ asks for such.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -74,20 +75,42 @@ class _FirstThatKnows:
         return Deferred.fromCoroutine(self._ask(credentials))
 
     async def _ask(self, credentials: object) -> AvatarId:
+        unchecked, wasRefused = None, False
         for checker in self._checkers:
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
             except UnauthorizedLogin:
-                continue
-        raise UnauthorizedLogin()
+                wasRefused = True
+            except NotChecked as wrong:
+                unchecked = wrong
+            except (CancelledError, LoginFailed):
+                raise
+            except Exception:
+                log.failure(_FAULT)
+                unchecked = NotChecked(_UNCHECKED)
+        # What one has looked at was a guess, or guessing would be free as long as
+        # another one is out of order.
+        if unchecked is None or wasRefused:
+            raise UnauthorizedLogin()
+        raise unchecked
 
 
 def firstThatKnows(checkers: Sequence[ICredentialsChecker]) -> ICredentialsChecker:
     """
     One checker made of several, asked one after the other until one knows the
-    client.
+    client.  One that is out of order does not keep the others from being asked.
     """
     return checkers[0] if len(checkers) == 1 else _FirstThatKnows(checkers)
+
+
+class _Presented(UsernamePassword):
+    """
+    What a client has sent, compared in constant time by checkers that have the
+    passwords themselves.
+    """
+
+    def checkPassword(self, password: bytes) -> bool:
+        return isinstance(password, bytes) and compare_digest(self.password, password)
 
 
 @implementer(ILogins)
@@ -126,7 +149,7 @@ class Logins:
         """
         As L{login}, but what is known at once is returned, or raised, at once.
         """
-        credentials = UsernamePassword(username, password)
+        credentials = _Presented(username, password)
         if self._throttle is None:
             return self._identify(credentials, session)
         attempt = self._throttle.attempt(session.peer, username)

@@ -13,6 +13,8 @@ from socksproxy.auth.errors import NotChecked
 
 __all__ = ["Turns"]
 
+_TOO_MANY = "too many logins wait for their turn"
+
 
 class Turns:
     """
@@ -32,6 +34,7 @@ class Turns:
             may always be.
         @param readyAt: when the next one may be; 0 is at any time.
         @param limit: how many may wait; a quarter of them may be one source's.
+            When there are as many, the source with the most has to make room.
         """
         self._clock = clock
         self._roomFor = roomFor
@@ -59,9 +62,9 @@ class Turns:
         if not queue.waiting and self._isOpen(source, queue):
             queue.underWay += 1
             return None
-        if self._waiting >= self._limit or len(queue.waiting) >= self._limit // 4:
+        if len(queue.waiting) >= self._limit // 4 or not self._hasPlace(queue):
             self._settle(source, queue)
-            raise NotChecked("too many logins wait for their turn")
+            raise NotChecked(_TOO_MANY)
 
         def left(turn: Deferred[None]) -> None:
             if turn in queue.waiting:
@@ -102,6 +105,21 @@ class Turns:
 
     def _hasRoom(self, source: str, queue: _Queue) -> bool:
         return not queue.underWay or queue.underWay < self._roomFor(source)
+
+    def _hasPlace(self, queue: _Queue) -> bool:
+        """
+        Whether one more may wait, for which the last one of a source that has more
+        of them may have to go: a few sources cannot take all places.
+        """
+        if self._waiting < self._limit:
+            return True
+        longest = max(self._queues.values(), key=lambda each: len(each.waiting))
+        if len(longest.waiting) <= len(queue.waiting) + 1:
+            return False
+        turn, _ = longest.waiting.popitem()
+        self._waiting -= 1
+        turn.errback(NotChecked(_TOO_MANY))
+        return True
 
     def _first(self, queue: _Queue) -> Deferred[None]:
         """

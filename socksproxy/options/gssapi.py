@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+from twisted.python import usage
+
 from socksproxy.interfaces import IAuthenticator
 from socksproxy.wire.gssapi import Protection
 
@@ -86,6 +88,18 @@ class GSSAPIOptions:
             _protection,
         ],
     ]
+
+    def checkGSSAPI(self: Any) -> None:
+        """
+        Nobody thinks that something is protected which is not.
+
+        @raise usage.UsageError: there is no C{--gssapi} for what was asked of it.
+        """
+        if self["gssapi"]:
+            return
+        for name in ("nec", "service", "keytab", "protection"):
+            if self[f"gssapi-{name}"] not in (None, 0, "none"):
+                raise usage.UsageError(f"--gssapi-{name} says nothing without --gssapi")
 
     def gssapiAuthenticators(self: Any, reactor: Any) -> list[IAuthenticator]:
         """

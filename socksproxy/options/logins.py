@@ -4,6 +4,7 @@ Options for logins: who needs one, and how hard they are to guess.
 
 from __future__ import annotations
 
+import math
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar, cast
@@ -59,7 +60,8 @@ class LoginOptions:
             "login-max-pause",
             None,
             _LIMITS.maxPause,
-            "Seconds that it waits at most.",
+            "Seconds that it waits at most; it is never more than half of "
+            "--handshake-timeout, or nobody would come to an answer.",
             seconds,
         ],
         [
@@ -139,10 +141,12 @@ class LoginOptions:
         logins = self.gssapiAuthenticators(reactor)
         checkers = self.get("credCheckers")
         if checkers:
+            # What waits for longer than a client may take is never looked at.
+            handshake = self["handshake-timeout"] or math.inf
             limits = GuessLimits(
                 pauseAfter=self["login-pause-after"],
                 pause=self["login-pause"],
-                maxPause=self["login-max-pause"],
+                maxPause=min(self["login-max-pause"], handshake / 2),
                 banAfter=self["login-ban-after"],
                 banTime=self["login-ban-time"],
             )

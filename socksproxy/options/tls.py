@@ -26,7 +26,7 @@ class TLSOptions:
             None,
             "PEM file with the certificates of authorities. Clients of tls: and ssl: "
             "listeners must have a certificate of one of these; its name is the "
-            "user's, unless --auth demands a login too.",
+            "user's, unless --auth or --gssapi demands a login too.",
         ],
     ]
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sysconfig
@@ -416,6 +417,23 @@ class ProcessTestCase(SynchronousTestCase):
         self.until(listens, "the proxy does not listen")
         return proxy
 
+    def listenTLS(self) -> tuple[str, ssl.SSLContext]:
+        """
+        What C{--listen} wants for TLS, and what a client trusts it by.
+        """
+        directory = self.directory()
+        key, certificate = (os.path.join(directory, name) for name in "kc")
+        made = self.run_(
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
+            *("-keyout", key, "-out", certificate, "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+        )
+        self.assertEqual(made.status, 0, repr(made))
+        return (
+            f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
+            ssl.create_default_context(cafile=certificate),
+        )
+
     def client(self, client: Client) -> Client:
         """
         Close C{client} with the test.
@@ -441,6 +459,22 @@ class ProcessTestCase(SynchronousTestCase):
         """
         accepted, _ = listening.accept()
         return self.client(Client(accepted))
+
+    def reached(self, client: Client) -> Client:
+        """
+        A new target of a client that may make its request: bytes get there and
+        back.
+        """
+        listening = self.listener()
+        code, _ = client.request(*listening.getsockname())
+        self.assertEqual(code, 0)
+        target = self.accept(listening)
+        listening.close()
+        client.socket.sendall(b"ping")
+        self.assertEqual(target.receive(4), b"ping")
+        target.socket.sendall(b"pong")
+        self.assertEqual(client.receive(4), b"pong")
+        return target
 
     def assertStops(self, proxy: Proxy) -> None:
         """

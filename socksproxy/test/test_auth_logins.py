@@ -16,13 +16,14 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from socksproxy.auth import logins
 from socksproxy.auth.errors import NotChecked
 from socksproxy.auth.logins import CHECK_TIMEOUT, Logins
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.auth.remembered import Remembering
 from socksproxy.auth.throttle import GuessLimits, Throttle
 from socksproxy.interfaces import Denied, Granted, Identity, ILogins
-from socksproxy.test.test_auth_password import Checker, Realm, knows, raising
+from socksproxy.test.test_auth_password import Checker, Realm, database, knows, raising
 from socksproxy.test.test_auth_remembered import Slow
 from socksproxy.testing import FakeSession
 from socksproxy.wire.buffer import ReceiveBuffer
@@ -161,6 +162,45 @@ class LoginsTests(SynchronousTestCase):
         self.failureResultOf(self.login(), LoginFailed)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertEqual(self.failures(), 0)
+
+    def test_outOfOrder(self) -> None:
+        """
+        A checker that cannot tell does not keep others from being asked, before
+        it or behind it.  What one of them has refused is a guess all the same:
+        guessing is not free as long as another one is out of order.
+        """
+        for exception in NotChecked("out of order"), ZeroDivisionError():
+            for checkers in (
+                [raising(exception), knows(b"ann")],
+                [knows(b"ann"), raising(exception)],
+            ):
+                self.setUp()
+                self.logins = Logins(checkers, self.throttle)
+                self.assertEqual(self.successResultOf(self.login()).name, "ann")
+                login = self.logins.login(b"bob", SECRET, self.session)
+                self.failureResultOf(login, UnauthorizedLogin)
+                self.assertEqual(self.failures(), 1)
+            self.logins = Logins([raising(exception)] * 2, self.throttle)
+            for _ in range(9):
+                self.failureResultOf(self.login(), NotChecked)
+            self.assertEqual(self.failures(), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 21)
+
+    def test_constantTime(self) -> None:
+        """
+        Checkers that have the passwords themselves compare them in constant time.
+        """
+        compared: list[tuple[bytes, bytes]] = []
+
+        def compare(first: bytes, second: bytes) -> bool:
+            compared.append((first, second))
+            return first == second
+
+        self.patch(logins, "compare_digest", compare)
+        self.logins = Logins([database(ann=SECRET)], self.throttle)
+        self.successResultOf(self.login())
+        self.failureResultOf(self.login(b"s3crex"), UnauthorizedLogin)
+        self.assertEqual(compared, [(SECRET, SECRET), (b"s3crex", SECRET)])
 
     def test_leavesDuringCheck(self) -> None:
         """

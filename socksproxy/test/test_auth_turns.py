@@ -184,7 +184,9 @@ class TurnsTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """
-        So many may wait, and a quarter of them from one source.
+        So many may wait, and a quarter of them from one source.  A few sources cannot
+        take all places: the one with the most loses its last one to another that
+        has fewer.
         """
         self.ready = 5
         waiting = []
@@ -192,15 +194,18 @@ class TurnsTests(SynchronousTestCase):
             waiting += [self.waits(source), self.waits(source)]
             if source != "d":
                 self.assertRaises(NotChecked, self.turns.take, source)
+        waiting.append(self.waits("e"))
+        self.failureResultOf(waiting.pop(1), NotChecked)
         self.assertRaises(NotChecked, self.turns.take, "e")
-        self.assertEqual(len(self.turns), 4)
+        self.assertRaises(NotChecked, self.turns.take, "b")
+        self.assertEqual(len(self.turns), 5)
         waiting[0].cancel()
-        self.failureResultOf(waiting[0], CancelledError)
+        self.failureResultOf(waiting.pop(0), CancelledError)
         waiting.append(self.waits("e"))
         self.clock.advance(5)
-        for turn in waiting[1:]:
+        for turn in waiting:
             self.successResultOf(turn)
-        for source in "abbccdde":
+        for source in "bbccddee":
             self.turns.over(source)
         self.assertNothingLeft()
 

@@ -84,15 +84,9 @@ class LoginTests(ProcessTestCase):
         """
         Its next request reaches a target.
         """
-        listening = self.listener()
-        code, _ = client.request(*listening.getsockname())
-        self.assertEqual(code, 0)
-        target = self.accept(listening)
-        client.socket.sendall(b"hello")
-        self.assertEqual(target.receive(5), b"hello")
+        target = self.reached(client)
         for each in (client, target):
             each.socket.close()
-        listening.close()
 
 
 class AttackTests(LoginTests):

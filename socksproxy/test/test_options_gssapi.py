@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
 
+from socksproxy import tap
 from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.test.kerberos import KerberosTestCase, needsKerberos
 from socksproxy.test.processes import ProcessTestCase, script
@@ -42,10 +44,9 @@ class AuthenticatorTests(KerberosTestCase):
 
     def test_notGiven(self) -> None:
         """
-        Without C{--gssapi} there is nothing, whatever else is said.
+        Without C{--gssapi} there is nothing.
         """
         self.assertEqual(parsed().gssapiAuthenticators(None), [])
-        self.assertEqual(parsed("--gssapi-nec").gssapiAuthenticators(None), [])
 
     def test_defaults(self) -> None:
         """
@@ -131,6 +132,27 @@ class MistakeTests(ProcessTestCase):
         Path(path, "gssapi.py").write_text("raise ImportError('no such thing')")
         words = ("pip install 'socksproxy[gssapi]'", "no such thing")
         self.assertOneLine(words=words, path=path)
+
+
+class WithoutTests(SynchronousTestCase):
+    """
+    There is no C{--gssapi}.
+    """
+
+    def test_inVain(self) -> None:
+        """
+        What is asked of it is not passed over: a proxy that protects nothing would
+        seem to.
+        """
+        for option in (
+            ("--gssapi-nec",),
+            ("--gssapi-service", "rcmd"),
+            ("--gssapi-keytab", os.devnull),
+            ("--gssapi-protection", "confidentiality"),
+            ("--gssapi-protection", "off"),
+        ):
+            ended = self.assertRaises(SystemExit, tap.Options().parseOptions, option)
+            self.assertIn(f"{option[0]} says nothing without --gssapi", str(ended))
 
 
 # They are there to be subclassed.

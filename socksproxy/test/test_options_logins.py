@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -89,6 +90,31 @@ class LoginOptionsTests(SynchronousTestCase):
         self.assertFalse(login(b"s3cret"))
         clock.advance(7)
         self.assertTrue(login(b"s3cret"))
+
+    def test_pauseEnds(self) -> None:
+        """
+        No pause takes all the time that a client has for its handshake: a login
+        that waits for longer would never be looked at.
+        """
+        for timeout, pause in (("8", 4), ("0", 100)):
+            options = parsed(
+                *("--auth", "memory:ann:s3cret", "--handshake-timeout", timeout),
+                *("--login-pause-after", "1", "--login-pause", "100"),
+                *("--login-max-pause", "100"),
+            )
+            clock = Clock()
+            found = options.authenticators(clock)
+            assert found is not None
+            [authenticator] = found
+            assert isinstance(authenticator, PasswordAuthenticator)
+            session = FakeSession()
+            wrong = authenticator.login(b"ann", b"guess", session)
+            self.failureResultOf(wrong, UnauthorizedLogin)
+            login = authenticator.login(b"ann", b"s3cret", session)
+            clock.advance(pause - 1)
+            self.assertNoResult(login)
+            clock.advance(1)
+            self.assertEqual(self.successResultOf(login).name, "ann")
 
     def test_blocking(self) -> None:
         """

@@ -83,14 +83,7 @@ class TLSTestCase(ProcessTestCase):
         """
         So they do for a client that is greeted already.
         """
-        target = self.listener()
-        code, _ = client.request("127.0.0.1", target.getsockname()[1])
-        self.assertEqual(code, 0)
-        server = self.accept(target)
-        client.socket.sendall(b"ping")
-        self.assertEqual(server.receive(4), b"ping")
-        server.socket.sendall(b"pong")
-        self.assertEqual(client.receive(4), b"pong")
+        server = self.reached(client)
         # The end of TLS, both ways: without it this would be a reset.
         secured: Any = client.socket
         secured.unwrap()

@@ -51,12 +51,7 @@ class ReadmeTests(ProgramTestCase):
         )
         client = self.connected(port)
         self.assertEqual(client.greet(), b"\x05\x00")
-        listening = self.listener()
-        code, _ = client.request(*listening.getsockname())
-        self.assertEqual(code, 0)
-        target = self.accept(listening)
-        client.socket.sendall(b"hello")
-        self.assertEqual(target.receive(5), b"hello")
+        target = self.reached(client)
         client.socket.close()
         target.socket.close()
         # A Twisted program ends by the signal that stopped it.

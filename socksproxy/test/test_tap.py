@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from unittest import skipIf
@@ -451,18 +450,11 @@ class ListenerTests(ProcessTestCase):
         """
         Bytes get to a target and back.
         """
-        target = self.listener()
         self.client(client)
         self.assertEqual(client.greet(), b"\x05\x00")
-        code, _ = client.request("127.0.0.1", target.getsockname()[1])
-        self.assertEqual(code, 0)
-        server = self.accept(target)
-        client.socket.sendall(b"ping")
-        self.assertEqual(server.receive(4), b"ping")
-        server.socket.sendall(b"pong")
-        self.assertEqual(client.receive(4), b"pong")
+        target = self.reached(client)
         client.socket.close()
-        server.socket.close()
+        target.socket.close()
 
     def at(self, host: str, port: int) -> Client:
         """
@@ -549,19 +541,8 @@ class ListenerTests(ProcessTestCase):
         """
         SOCKS within TLS.
         """
-        directory = self.directory()
-        key, certificate = (os.path.join(directory, name) for name in "kc")
-        made = self.run_(
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
-            *("-keyout", key, "-out", certificate, "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-        )
-        self.assertEqual(made.status, 0, repr(made))
-        proxy = self.startProxy(
-            "--listen",
-            f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
-        )
-        context = ssl.create_default_context(cafile=certificate)
+        description, context = self.listenTLS()
+        proxy = self.startProxy("--listen", description)
         plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
         self.addCleanup(plain.close)
         self.assertServes(

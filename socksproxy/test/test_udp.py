@@ -7,7 +7,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import ssl
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -419,19 +418,8 @@ class AssociationTests(UDPTestCase):
         A client that came by TLS has an association as others have, which ends
         with its connection.
         """
-        directory = self.directory()
-        key, certificate = (os.path.join(directory, name) for name in "kc")
-        made = self.run_(
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
-            *("-keyout", key, "-out", certificate, "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-        )
-        self.assertEqual(made.status, 0, repr(made))
-        proxy = self.startProxy(
-            "--listen",
-            f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
-        )
-        context = ssl.create_default_context(cafile=certificate)
+        description, context = self.listenTLS()
+        proxy = self.startProxy("--listen", description)
         target = self.target()
         for leaves in (Client.reset, lambda client: client.socket.close()):
             plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)

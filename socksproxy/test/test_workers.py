@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -659,19 +658,8 @@ class ServingTests(WorkersTestCase):
         """
         SOCKS within TLS.
         """
-        directory = self.directory()
-        key, certificate = (os.path.join(directory, name) for name in "kc")
-        made = self.run_(
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
-            *("-keyout", key, "-out", certificate, "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-        )
-        self.assertEqual(made.status, 0, repr(made))
-        proxy = self.startWorkers(
-            "--listen",
-            f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
-        )
-        context = ssl.create_default_context(cafile=certificate)
+        description, context = self.listenTLS()
+        proxy = self.startWorkers("--listen", description)
         plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
         self.addCleanup(plain.close)
         self.assertServes(
