@@ -77,9 +77,7 @@ def _connect(
     conversation: IConversation,
     protocolFactory: IProtocolFactory,
 ) -> Deferred[Handshake]:
-    connecting: Any = inner.connect(
-        HandshakeFactory(conversation, protocolFactory)
-    )
+    connecting: Any = inner.connect(HandshakeFactory(conversation, protocolFactory))
 
     def failed(failure: Failure) -> Failure:
         conversation.abandon()
