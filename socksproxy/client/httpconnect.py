@@ -30,6 +30,7 @@ __all__ = ["HTTPConnectConversation", "Headers"]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _BY_STATUS: dict[int, type[RequestFailed]] = {
+    401: LoginRefused,  # tinyproxy's
     403: NotAllowed,
     405: CommandNotSupported,
     407: LoginRefused,
@@ -43,6 +44,9 @@ What proxies mean by them.  They have no words for the rest.
 """
 
 
+_START = b"HTTP/"
+
+
 @implementer(IConversation)
 class HTTPConnectConversation:
     """
@@ -50,6 +54,7 @@ class HTTPConnectConversation:
     """
 
     isRequested = False
+    _isHTTP = False
 
     def __init__(
         self,
@@ -79,6 +84,14 @@ class HTTPConnectConversation:
         if not self.isRequested:
             self.isRequested = True
             return Continue(self._request)
+        if not self._isHTTP:
+            start = received.peek(len(_START))
+            if start is None:
+                return None
+            if start != _START:
+                # What speaks first for some other reason may never say more.
+                raise _notHTTP()
+            self._isHTTP = True
         if not received:
             return None
         try:
@@ -87,7 +100,7 @@ class HTTPConnectConversation:
             while isinstance(event, h11.InformationalResponse):
                 event = self._http.next_event()
         except h11.RemoteProtocolError:
-            raise ProxyProtocolError("what the proxy answered is not HTTP") from None
+            raise _notHTTP() from None
         if not isinstance(event, h11.Response):
             return None
         status = event.status_code
@@ -99,6 +112,10 @@ class HTTPConnectConversation:
 
     def abandon(self) -> None:
         pass
+
+
+def _notHTTP() -> ProxyProtocolError:
+    return ProxyProtocolError("what the proxy answered is not HTTP")
 
 
 def _authority(destination: Address) -> bytes:

@@ -93,6 +93,7 @@ class ConversationTests(SynchronousTestCase):
         for status, kind in (
             (302, GeneralFailure),
             (400, GeneralFailure),
+            (401, LoginRefused),
             (403, NotAllowed),
             (405, CommandNotSupported),
             (407, LoginRefused),
@@ -112,7 +113,12 @@ class ConversationTests(SynchronousTestCase):
         """
         What is not HTTP, or does not come to an end, is told as such.
         """
-        for data in (b"\x05\0\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 " * 9999):
+        for data in (
+            b"\x05\0\r\n\r\n",
+            b"220 hello\r\n",
+            b"HTTP/x\r\n\r\n",
+            b"HTTP/1.1 200 " * 9999,
+        ):
             talk = HTTPConnectConversation(TARGET)
             self.assertRaises(ProxyProtocolError, said, talk, data)
 
