@@ -49,6 +49,8 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "danted": "dante-server",
+    "tinyproxy": "tinyproxy-bin",
 }
 """
 The Debian package of a program, where it has another name.
