@@ -65,6 +65,23 @@ class RivalTestCase(ProcessTestCase):
         path.write_text(text.format(port=port))
         return str(path)
 
+    def certificate(self) -> str:
+        """
+        A throwaway key and certificate for localhost.
+
+        @return: the path of both in one PEM file.
+        """
+        path = str(Path(self.directory()) / "localhost.pem")
+        made = self.run_(
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
+            *("-keyout", path, "-out", f"{path}.crt", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-days", "2"),
+        )
+        self.assertEqual(made.status, 0, repr(made))
+        with open(path, "a") as file:
+            file.write(Path(f"{path}.crt").read_text())
+        return path
+
     def startDante(self) -> int:
         """
         @return: its port.

@@ -8,7 +8,9 @@ import hashlib
 import socket
 import threading
 from functools import partial
+from pathlib import Path
 from typing import Any
+from unittest import skipIf
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -17,7 +19,10 @@ from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
     clientFromString,
     quoteStringArgument,
+    serverFromString,
+    wrapClientTLS,
 )
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.tcp import Connection
@@ -44,6 +49,17 @@ from socksproxy.interfaces import IDatagramReceiver
 from socksproxy.test.processes import PATIENCE, needs
 from socksproxy.test.rivals import RivalTestCase
 from socksproxy.wire.address import Address
+
+try:
+    from twisted.internet.ssl import (
+        Certificate,
+        optionsForClientTLS,
+        trustRootFromCertificates,
+    )
+except ImportError:
+    noTLS = True
+else:
+    noTLS = False
 
 reactor: Any = _reactor
 
@@ -555,6 +571,108 @@ class SimpleProxyTests(ClientTestCase):
         self.assertEqual(answer, b"answer")
         protocol.transport.loseConnection()
         yield gone
+
+
+@skipIf(noTLS, "Twisted's TLS is not installed: pip install 'socksproxy[tls]'")
+class TLSTests(ClientTestCase):
+    """
+    TLS to the proxy, through the proxy, and both.
+    """
+
+    @needs("openssl")
+    @inlineCallbacks
+    def test_everywhere(self) -> Any:
+        """
+        Each layer is its own.
+        """
+        path = self.certificate()
+        certificate = Certificate.loadPEM(Path(f"{path}.crt").read_text())
+        trust = optionsForClientTLS(
+            "localhost", trustRootFromCertificates([certificate])
+        )
+        listen = f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}"
+        proxy = self.startProxy("--listen", listen)
+        echo = yield serverFromString(reactor, listen).listen(Factory.forProtocol(Echo))
+        self.addCleanup(echo.stopListening)
+        port, plain = echo.getHost().port, self.startProxy()
+        overTLS = wrapClientTLS(trust, self.proxy(proxy.port))
+        for way in (
+            SOCKS5ClientEndpoint(reactor, overTLS, "localhost", port),
+            SOCKS5ClientEndpoint(reactor, self.proxy(plain.port), "localhost", port),
+            SOCKS5ClientEndpoint(
+                reactor, self.proxy(plain.port), "localhost", port, optimistic=True
+            ),
+            SOCKS5ClientEndpoint(
+                reactor,
+                SOCKS5ClientEndpoint(reactor, overTLS, "127.0.0.1", plain.port),
+                "localhost",
+                port,
+            ),
+        ):
+            asker = Asker()
+            endpoint = wrapClientTLS(trust, way)
+            yield endpoint.connect(Factory.forProtocol(lambda asker=asker: asker))
+            answer = yield asker.answer
+            self.assertEqual(answer, MEGABYTES[:100_000])
+            asker.transport.loseConnection()
+            yield asker.gone
+        self.assertQuiet(proxy)
+        self.assertQuiet(plain)
+
+    @needs("openssl")
+    @inlineCallbacks
+    def test_switched(self) -> Any:
+        """
+        Also on a TLS transport nothing of ours is left in between.
+        """
+        path = self.certificate()
+        certificate = Certificate.loadPEM(Path(f"{path}.crt").read_text())
+        trust = optionsForClientTLS(
+            "localhost", trustRootFromCertificates([certificate])
+        )
+        listen = f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}"
+        proxy = self.startProxy("--listen", listen)
+        overTLS = wrapClientTLS(trust, self.proxy(proxy.port))
+        endpoint = SOCKS5ClientEndpoint(reactor, overTLS, "localhost", self.target())
+        uploader = Uploader(b"")
+        yield endpoint.connect(Factory.forProtocol(lambda: uploader))
+        self.assertIs(uploader.transport.wrappedProtocol, uploader)
+        uploader.transport.abortConnection()
+        yield self.assertFailure(uploader.said, ConnectionAborted, ConnectionLost)
+
+
+class Echo(Protocol):
+    """
+    Says what it is told.
+    """
+
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Asker(Protocol):
+    """
+    Sends a good deal, and waits for as much.
+    """
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self._received = b""
+        self.answer: Deferred[bytes] = Deferred()
+        self.answer.addTimeout(PATIENCE, reactor)
+        self.gone: Deferred[None] = Deferred()
+        self.transport.write(MEGABYTES[:100_000])
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) == 100_000:
+            self.answer.callback(self._received)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone.callback(None)
 
 
 @implementer(IDatagramReceiver)
