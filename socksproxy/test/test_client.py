@@ -579,18 +579,25 @@ class TLSTests(ClientTestCase):
     TLS to the proxy, through the proxy, and both.
     """
 
+    def secured(self) -> tuple[str, Any]:
+        """
+        @return: what to listen on, and what a client has to know of it.
+        """
+        path = self.certificate()
+        certificate = Certificate.loadPEM(Path(f"{path}.crt").read_bytes())
+        roots = trustRootFromCertificates([certificate])
+        return (
+            f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}",
+            optionsForClientTLS("localhost", roots),
+        )
+
     @needs("openssl")
     @inlineCallbacks
     def test_everywhere(self) -> Any:
         """
         Each layer is its own.
         """
-        path = self.certificate()
-        certificate = Certificate.loadPEM(Path(f"{path}.crt").read_text())
-        trust = optionsForClientTLS(
-            "localhost", trustRootFromCertificates([certificate])
-        )
-        listen = f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}"
+        listen, trust = self.secured()
         proxy = self.startProxy("--listen", listen)
         echo = yield serverFromString(reactor, listen).listen(Factory.forProtocol(Echo))
         self.addCleanup(echo.stopListening)
@@ -611,7 +618,7 @@ class TLSTests(ClientTestCase):
         ):
             asker = Asker()
             endpoint = wrapClientTLS(trust, way)
-            yield endpoint.connect(Factory.forProtocol(lambda asker=asker: asker))
+            yield endpoint.connect(Factory.forProtocol(partial(_this, asker)))
             answer = yield asker.answer
             self.assertEqual(answer, MEGABYTES[:100_000])
             asker.transport.loseConnection()
@@ -625,12 +632,7 @@ class TLSTests(ClientTestCase):
         """
         Also on a TLS transport nothing of ours is left in between.
         """
-        path = self.certificate()
-        certificate = Certificate.loadPEM(Path(f"{path}.crt").read_text())
-        trust = optionsForClientTLS(
-            "localhost", trustRootFromCertificates([certificate])
-        )
-        listen = f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}"
+        listen, trust = self.secured()
         proxy = self.startProxy("--listen", listen)
         overTLS = wrapClientTLS(trust, self.proxy(proxy.port))
         endpoint = SOCKS5ClientEndpoint(reactor, overTLS, "localhost", self.target())
@@ -639,6 +641,10 @@ class TLSTests(ClientTestCase):
         self.assertIs(uploader.transport.wrappedProtocol, uploader)
         uploader.transport.abortConnection()
         yield self.assertFailure(uploader.said, ConnectionAborted, ConnectionLost)
+
+
+def _this(protocol: Protocol) -> Protocol:
+    return protocol
 
 
 class Echo(Protocol):
