@@ -7,26 +7,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
-    IReactorTime,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.client.address import destinationOf, resolveIPv4, transportAddress
 from socksproxy.client.association import ClientAssociation, UDPCarrier
 from socksproxy.client.binding import ClientBinding
-from socksproxy.client.errors import ProxyTimedOut, ProxyUnreachable
-from socksproxy.client.handshake import Handshake, HandshakeFactory
+from socksproxy.client.handshake import Handshake
 from socksproxy.client.httpconnect import Headers, HTTPConnectConversation
 from socksproxy.client.interfaces import IClientAuthenticator, IConversation
 from socksproxy.client.login import PasswordLogin
+from socksproxy.client.reach import TIMEOUT, connectTo, limited, reach
 from socksproxy.client.socks4 import SOCKS4Conversation
 from socksproxy.client.socks5 import ANYBODY, SOCKS5Conversation
 from socksproxy.errors import TimedOut
@@ -35,80 +32,10 @@ from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType, Command
 
 __all__ = [
-    "TIMEOUT",
     "HTTPConnectClientEndpoint",
     "SOCKS4ClientEndpoint",
     "SOCKS5ClientEndpoint",
-    "reach",
 ]
-
-TIMEOUT = 30.0
-"""
-Seconds from the first attempt to connect to the proxy until its reply.
-"""
-
-_UNUSED = Factory()
-
-
-def reach(
-    reactor: IReactorTime,
-    inner: IStreamClientEndpoint,
-    conversation: IConversation,
-    timeout: float = TIMEOUT,
-    protocolFactory: IProtocolFactory = _UNUSED,
-) -> Deferred[Handshake]:
-    """
-    Connect to a proxy, and converse with it until it has granted the request.
-
-    @param inner: leads to the proxy.
-    @param timeout: in seconds, for all of it; 0 is no limit.
-    @param protocolFactory: is told when it starts and stops.
-    @return: fails with a L{RequestFailed <socksproxy.errors.RequestFailed>}.
-        However it fails, and when it is cancelled, all that was opened is closed.
-    """
-    reached = _connect(inner, conversation, protocolFactory).addCallback(
-        Handshake.converse
-    )
-    return _limited(reached, reactor, conversation, timeout)
-
-
-def _connect(
-    inner: IStreamClientEndpoint,
-    conversation: IConversation,
-    protocolFactory: IProtocolFactory,
-) -> Deferred[Handshake]:
-    connecting: Any = inner.connect(HandshakeFactory(conversation, protocolFactory))
-
-    def failed(failure: Failure) -> Failure:
-        conversation.abandon()
-        cause = failure.value
-        if isinstance(cause, (CancelledError, ConnectingCancelledError)):
-            return failure
-        words = str(cause) or type(cause).__name__
-        unreachable = ProxyUnreachable(f"no connection to the proxy: {words}")
-        unreachable.__cause__ = cause
-        return Failure(unreachable)
-
-    connected: Deferred[Handshake] = connecting.addErrback(failed)
-    return connected
-
-
-def _limited(
-    waiting: Deferred[Handshake],
-    reactor: IReactorTime,
-    conversation: IConversation,
-    timeout: float,
-) -> Deferred[Handshake]:
-    def tooLate(result: object, seconds: float) -> object:
-        if not isinstance(result, Failure):
-            return result
-        if conversation.isRequested:
-            raise TimedOut("the proxy did not answer the request in time")
-        raise ProxyTimedOut("the proxy did not answer in time")
-
-    if timeout:
-        waiting.addTimeout(timeout, reactor, tooLate)
-    return waiting
 
 
 class _ThroughProxy:
@@ -153,14 +80,14 @@ class _ThroughProxy:
 
         def connected(handshake: Handshake) -> IProtocol:
             waiting = handshake.converse()
-            _limited(waiting, self._reactor, conversation, self._timeout)
+            limited(waiting, self._reactor, conversation, self._timeout)
             address = transportAddress(self._destination)
             protocol: IProtocol = handshake.handOver(protocolFactory, address)
             waiting.addErrback(handshake.refused)
             return protocol
 
-        connecting = _connect(self._inner, conversation, protocolFactory)
-        _limited(connecting, self._reactor, conversation, self._timeout)
+        connecting = connectTo(self._inner, conversation, protocolFactory)
+        limited(connecting, self._reactor, conversation, self._timeout)
         return connecting.addCallback(connected)
 
 

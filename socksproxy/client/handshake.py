@@ -5,10 +5,11 @@ only one here that knows the transport.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import NoProtocol
+from twisted.internet.error import ConnectionDone, NoProtocol
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -38,11 +39,13 @@ class Handshake(Protocol):
 
     @ivar bound: what the last reply said.
     @ivar layer: what protects the connection: an L{ISecurityLayer}.
+    @ivar proxy: where the proxy is, if that is not what the transport says.
     """
 
     transport: Any
     bound = Address.UNSPECIFIED
     layer: ISecurityLayer | None = None
+    proxy: Address | None = None
 
     # Whoever waits for a reply.
     _result: Deferred[Handshake] | None = None
@@ -70,7 +73,7 @@ class Handshake(Protocol):
         """
         result = self._result = Deferred(self._cancelled)
         if self._lost is not None or self._ended:
-            self._fail(_closed())
+            self._fail(_closed(self._lost))
         else:
             self._advance()
         return result
@@ -138,6 +141,8 @@ class Handshake(Protocol):
         bound = self.bound
         if bound.host not in ("0.0.0.0", "::"):
             return bound
+        if self.proxy is not None:
+            return replace(self.proxy, port=bound.port)
         try:
             return Address.ip(self.transport.getPeer().host, bound.port)
         except (AttributeError, ValueError):
@@ -184,7 +189,7 @@ class Handshake(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = reason
         if self._result is not None:
-            self._fail(_closed())
+            self._fail(_closed(reason))
         else:
             self.refused(reason)
 
@@ -306,8 +311,12 @@ class Handshake(Protocol):
                 return
 
 
-def _closed() -> ProxyProtocolError:
-    return ProxyProtocolError("the proxy closed the connection before it answered")
+def _closed(reason: Failure | None = None) -> ProxyProtocolError:
+    words = "the proxy closed the connection before it answered"
+    if reason is None or reason.check(ConnectionDone):
+        return ProxyProtocolError(words)
+    # TLS has reasons that want to be known.
+    return ProxyProtocolError(f"{words}: {reason.getErrorMessage()}")
 
 
 class HandshakeFactory(Factory):

@@ -12,13 +12,13 @@ from twisted.internet.endpoints import HostnameEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from socksproxy.client.endpoints import (
-    TIMEOUT,
     HTTPConnectClientEndpoint,
     SOCKS4ClientEndpoint,
     SOCKS5ClientEndpoint,
 )
 from socksproxy.client.interfaces import IClientAuthenticator
 from socksproxy.client.login import NoLogin, PasswordLogin
+from socksproxy.client.reach import TIMEOUT
 
 __all__ = ["parse"]
 

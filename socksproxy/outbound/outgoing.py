@@ -5,16 +5,19 @@ The transport of connections that we have opened, or waited for, by ourselves.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
 
 from socksproxy.wire.address import Address
+from socksproxy.wire.constants import AddressType
 
-__all__ = ["OutgoingConnection", "adopt"]
+__all__ = ["OutgoingConnection", "adopt", "tellEnds"]
 
 
 def adopt(
@@ -54,6 +57,8 @@ class OutgoingConnection(Connection):
     _isPaused = False
     _isReading = False
     _isWriting = False
+    _host: IPv4Address | IPv6Address | None = None
+    _closed: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -104,12 +109,59 @@ class OutgoingConnection(Connection):
             self._isWriting = False
             super().stopWriting()  # type: ignore[no-untyped-call]
 
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
+
+    def whenClosed(self, closed: Callable[[], object]) -> None:
+        """
+        @param closed: called when it is gone.
+        """
+        self._closed = closed
+
+    def tellEnds(self, host: Address | None, peer: Address | None) -> None:
+        """
+        Another proxy has made the connection that this one stands for, and says
+        from where to where.
+        """
+        if host is not None:
+            self._host = _transportAddress(host.host, host.port)
+        if peer is not None:
+            self._peer = _transportAddress(peer.host, peer.port)
+
     def getHost(self) -> IPv4Address | IPv6Address:
+        if self._host is not None:
+            return self._host
         host, port, *_ = self.socket.getsockname()
         return _transportAddress(host, port)
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         return self._peer
+
+
+def tellEnds(
+    transport: Any, host: Address | None = None, peer: Address | None = None
+) -> None:
+    """
+    What another proxy has said of the ends of the connection that it has made for
+    us.  A TLS transport passes it on; what is none of ours does not want to know.
+    """
+    told = getattr(transport, "tellEnds", None)
+    if told is not None:
+        told(*(a if _isTelling(a) else None for a in (host, peer)))
+
+
+def _isTelling(address: Address | None) -> bool:
+    """
+    Whether it is an address, and not one that stands for none.
+    """
+    return (
+        address is not None
+        and address.type != AddressType.NAME
+        and address.host not in ("0.0.0.0", "::")
+    )
 
 
 def _transportAddress(host: str, port: int) -> IPv4Address | IPv6Address:
