@@ -23,6 +23,7 @@ from twisted.python import usage
 from socksproxy import __version__
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.chaining import ChainingOptions
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
@@ -150,7 +151,7 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin):
+class Options(usage.Options, AuthOptionMixin, ChainingOptions):
     """
     The command line.
 
@@ -483,18 +484,20 @@ def makeService(options: Options) -> IService:
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
     associator = Associator(reactor, resolver, hub, localEnd, filter)
+    direct = DirectConnector(
+        reactor,
+        resolver,
+        hub=hub,
+        localEnd=localEnd,
+        bindPorts=options["bind-ports"] or ANY_PORT,
+        advertised=options["advertised"],
+        associator=associator,
+    )
+    serves = count == 1 or bool(number)
     factory = SOCKS5Factory(
         reactor,
         authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
-        connector=DirectConnector(
-            reactor,
-            resolver,
-            hub=hub,
-            localEnd=localEnd,
-            bindPorts=options["bind-ports"] or ANY_PORT,
-            advertised=options["advertised"],
-            associator=associator,
-        ),
+        connector=options.connectorThrough(reactor, direct, resolver, serves),
         bind=not options["no-bind"],
         advertised=options["advertised"],
         limits=Limits(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -93,6 +94,19 @@ class _OnTheWay:
     @property
     def host(self) -> IAddress:
         return self._session.host
+
+
+@implementer(ISession)
+class _Nobody:
+    """
+    No client at all.
+    """
+
+    policy = _NoPolicy()
+    peer = host = IPv4Address("TCP", "0.0.0.0", 0)
+
+
+_NOBODY = _Nobody()
 
 
 @implementer(IStreamClientEndpoint)
@@ -188,7 +202,7 @@ class ChainConnector:
         associating: Deferred[Any] = leading.addCallback(led)
         return associating.addCallback(granted).addErrback(failed)
 
-    def probe(self, session: ISession) -> Deferred[None]:
+    def probe(self) -> Deferred[None]:
         """
         See whether there is a way to the proxy, TLS included, and say nothing there.
 
@@ -196,7 +210,7 @@ class ChainConnector:
         """
         asked = Request(Command.CONNECT, self.hop.address)
         conversation = self.hop.conversation(Command.CONNECT, self.hop.address)
-        probing = self._lead(asked, session, conversation)
+        probing = self._lead(asked, _NOBODY, conversation)
         return probing.addCallback(Handshake.abort)
 
     # The proxy.

@@ -172,7 +172,7 @@ class PoolConnector:
         return self._try(attempt, request, session)
 
     def startProbing(
-        self, seconds: float, probe: Callable[[IConnector], Deferred[object]]
+        self, seconds: float, probe: Callable[[Any], Deferred[Any]]
     ) -> LoopingCall:
         """
         Find out about ways that do not work, and about those that do again,
@@ -184,7 +184,7 @@ class PoolConnector:
         """
         probing = LoopingCall(self._probeAll, probe)
         probing.clock = self._clock
-        probing.start(seconds)
+        probing.start(seconds, now=False)
         return probing
 
     def _try(
@@ -261,7 +261,7 @@ class PoolConnector:
             member.failures = 0
             member.isBrokenUntil = 0.0
 
-    def _probeAll(self, probe: Callable[[IConnector], Deferred[object]]) -> None:
+    def _probeAll(self, probe: Callable[[Any], Deferred[Any]]) -> None:
         for member in self._members:
             probing = probe(member.connector)
             probing.addCallback(self._probeWorked, member)

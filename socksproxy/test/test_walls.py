@@ -20,6 +20,7 @@ FLOORS = (
     ("interfaces",),
     ("auth", "access", "client", "outbound", "relay"),
     ("server",),
+    ("options",),
     ("monitor",),
     ("service",),
     ("worker",),
