@@ -4,6 +4,7 @@ Options for reaching targets through other proxies.
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.python import usage
@@ -130,39 +131,40 @@ class ChainingOptions:
         @param serves: whether it is this process that has clients.
         @return: C{direct} itself where there is no proxy.
         """
-        connector, via = direct, self.get("via", [])
-        for index, hops in enumerate(via):
-            connector = self._through(
-                reactor, hops, connector, resolver, index == 0, serves
-            )
-        return connector
+        via = self.get("via", [])
+        return self._through(via, reactor, direct, resolver, serves) if via else direct
 
     def _through(
         self: Any,
+        via: list[list[Hop]],
         reactor: Any,
-        hops: list[Hop],
         inner: IConnector,
         resolver: IResolver,
-        isFirst: bool,
         serves: bool,
     ) -> IConnector:
+        """
+        Alternatives are whole ways, to the last proxy: whichever fails on one of
+        them, the next way is tried.
+        """
         from socksproxy.outbound.chain import ChainConnector
         from socksproxy.outbound.pool import Member, PoolConnector, Strategy
 
-        timeout = self["via-timeout"]
-        ways = [
-            ChainConnector(reactor, hop, inner, resolver, timeout, isFirst)
-            for hop in hops
-        ]
+        hops, rest = via[0], via[1:]
+        isFirst = not isinstance(inner, ChainConnector)
+        ways: list[IConnector] = []
+        for hop in hops:
+            way: IConnector = ChainConnector(
+                reactor, hop, inner, resolver, self["via-timeout"], isFirst
+            )
+            if rest:
+                way = self._through(rest, reactor, way, resolver, serves)
+            ways.append(way)
         if len(ways) == 1:
             return ways[0]
-        pool = PoolConnector(
-            reactor,
-            [Member(way, str(way.hop)) for way in ways],
-            Strategy(self["via-strategy"]),
-        )
+        members = [Member(way, str(hop)) for way, hop in zip(ways, hops, strict=True)]
+        pool = PoolConnector(reactor, members, Strategy(self["via-strategy"]))
         if self["via-probe"] and serves:
-            pool.startProbing(self["via-probe"], ChainConnector.probe)
+            pool.startProbing(self["via-probe"], methodcaller("probe"))
         return pool
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from socksproxy.client.httpconnect import HTTPConnectConversation
 from socksproxy.client.interfaces import IConversation
 from socksproxy.client.login import NoLogin, PasswordLogin
 from socksproxy.client.socks4 import SOCKS4Conversation
@@ -121,9 +122,6 @@ class Hop:
             return SOCKS4Conversation(command, destination, userId)
         if command != Command.CONNECT:
             raise CommandNotSupported(f"{self} can only connect")
-        # Few want it, and it takes its time to load.
-        from socksproxy.client.httpconnect import HTTPConnectConversation
-
         try:
             return HTTPConnectConversation(destination, self.login)
         except ValueError as wrong:

@@ -171,6 +171,20 @@ class PoolConnector:
 
         return self._try(attempt, request, session)
 
+    def probe(self) -> Deferred[None]:
+        """
+        See whether one of the ways is there.
+
+        @return: fails if there is none.
+        """
+
+        def attempt(member: Member) -> Deferred[None]:
+            way: Any = member.connector
+            probing: Deferred[None] = way.probe()
+            return probing
+
+        return Deferred.fromCoroutine(self._tryEach(attempt, self._members))
+
     def startProbing(
         self, seconds: float, probe: Callable[[Any], Deferred[Any]]
     ) -> LoopingCall:

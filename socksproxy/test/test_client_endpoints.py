@@ -5,6 +5,8 @@ the other end.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import Any
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
@@ -17,8 +19,10 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from socksproxy import client
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.client.endpoints import (
     HTTPConnectClientEndpoint,
@@ -34,6 +38,7 @@ from socksproxy.client.errors import (
 )
 from socksproxy.client.login import NoLogin, PasswordLogin
 from socksproxy.errors import ConnectionRefused, HostUnreachable, TimedOut
+from socksproxy.interfaces import Continue, Denied
 from socksproxy.server.factory import SOCKS5Factory
 from socksproxy.test.proxyline import (
     Line,
@@ -43,6 +48,7 @@ from socksproxy.test.proxyline import (
     join,
     recorders,
 )
+from socksproxy.test.source import sourceFile
 from socksproxy.test.test_client_socks5 import REQUEST, SUCCESS
 from socksproxy.testing import FakeBinder
 from socksproxy.wire.address import Address
@@ -493,6 +499,34 @@ class OurServerTests(EndpointTestCase):
                 connecting = self.socks5(*methods).connect(self.factory)
                 self.reached()
                 join(self.line, self.theirs, size)
+                self.failureResultOf(connecting, kind)
+
+    def test_privateMethod(self) -> None:
+        """
+        A method of one's own, as the documentation prints it, and one that is told
+        that we are not known.
+        """
+        text = sourceFile("docs/client.rst").read_text()
+        printed = re.search(r"   @implementer.*?pass\n", text, re.DOTALL)
+        assert printed is not None
+        names: dict[str, Any] = {
+            "implementer": implementer,
+            "Continue": Continue,
+            "Denied": Denied,
+            **vars(client),
+        }
+        exec(textwrap.dedent(printed[0]), names)
+        for answer, kind in ((b"\x00", None), (b"\x01", LoginRefused)):
+            connecting = self.socks5(names["SecretByte"]()).connect(self.factory)
+            line = self.inner.arrive()
+            line.receive(b"\x05\x80")
+            self.assertEqual(line.taken(), b"\x05\x01\x80\x2a")
+            line.receive(answer)
+            if kind is None:
+                self.assertEqual(line.taken(), REQUEST)
+                line.receive(SUCCESS)
+                self.successResultOf(connecting)
+            else:
                 self.failureResultOf(connecting, kind)
 
     def test_bind(self) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 from twisted.names import dns
 
-from socksproxy.test.processes import PATIENCE, Finished, ProcessTestCase, Proxy
+from socksproxy.test.processes import (
+    PATIENCE,
+    Client,
+    Finished,
+    ProcessTestCase,
+    Proxy,
+    script,
+)
 from socksproxy.test.source import sourceFile
 
 
@@ -95,6 +102,39 @@ class ExampleTests(ProcessTestCase):
             server.sendall(b"a file\n")
         self.assertEqual(waiting.process.wait(PATIENCE), 0, waiting.errors)
         self.assertEqual(waiting.log, f"{host}:{port}\n{name}\na file\n")
+
+    def test_perUser(self) -> None:
+        """
+        Each user's target sees where he comes from.
+        """
+        other = self.startProxy()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        program = self.startProcess(
+            [
+                *("env", f"PORT={port}", f"VIA=socks5://127.0.0.1:{other.port}"),
+                *(script("twistd"), "-n", "--pidfile=", "--no_save"),
+                *("-y", str(self.examples / "peruser.tac")),
+            ]
+        )
+        self.until(lambda: "starting on" in program.log, "it does not listen")
+        listening = self.listener()
+        where = listening.getsockname()
+        for user, host in ((b"alice", "127.0.0.2"), (b"bob", ""), (b"carol", "")):
+            client = self.client(
+                Client(socket.create_connection(("127.0.0.1", port), PATIENCE))
+            )
+            client.greet(b"\x02")
+            login = bytes((1, len(user))) + user + b"\x01" + user[:1]
+            client.socket.sendall(login)
+            self.assertEqual(client.receive(2), b"\x01\x00")
+            code, _ = client.request(*where)
+            self.assertEqual(code, 0)
+            target = self.accept(listening)
+            self.assertEqual(target.socket.getpeername()[0], host or "127.0.0.1")
+            self.assertEqual(" CONNECT " in other.log, user != b"alice")
+        self.assertEqual(other.log.count(" CONNECT "), 1)
+        self.assertQuiet(program)
 
     def test_lookUp(self) -> None:
         """

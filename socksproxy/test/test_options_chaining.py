@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -95,6 +96,29 @@ class ChainingTests(SynchronousTestCase):
             )
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_wholeWays(self) -> None:
+        """
+        Alternatives go on to the last proxy each by itself.
+        """
+        pool = self.connector(
+            *("--via", "socks5://a", "--via", "socks5://b,socks5://c"),
+            *("--via", "socks5://d,socks5://e", "--via", "socks5://f"),
+        )
+        found = [
+            (
+                outer.name,
+                inner.name,
+                "".join(url[9] for url in self.urls(inner.connector)),
+            )
+            for outer in pool._members
+            for inner in outer.connector._members
+        ]
+        b, c, d, e = (f"socks5://{name}:1080" for name in "bcde")
+        self.assertEqual(
+            found,
+            [(b, d, "fdba"), (b, e, "feba"), (c, d, "fdca"), (c, e, "feca")],
+        )
+
     def test_timeout(self) -> None:
         """
         It is the same for each.
@@ -159,6 +183,6 @@ class ChainingTests(SynchronousTestCase):
         """
         TLS that is not installed is missed at once.
         """
-        self.patch(sys, "modules", {**sys.modules, "twisted.internet.ssl": None})
-        said = self.refused("--via", "https://h")
+        with patch.dict(sys.modules, {"twisted.internet.ssl": None}):
+            said = self.refused("--via", "https://h")
         self.assertIn("pip install 'socksproxy[tls]'", said)

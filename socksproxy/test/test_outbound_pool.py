@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -408,6 +409,27 @@ class ProbeTests(PoolTestCase):
         self.assertEqual(self.which(), "a")
         probing.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_pool(self) -> None:
+        """
+        A pool is there as long as one of its ways is.
+        """
+
+        class Probed:
+            def __init__(self, answer: Any) -> None:
+                self.probe = answer
+
+        def gone() -> Deferred[None]:
+            return fail(ProxyUnreachable())
+
+        for last, isThere in ((partial(succeed, None), True), (gone, False)):
+            ways: list[Any] = [Probed(gone), Probed(last)]
+            members = [Member(way, "x") for way in ways]
+            probing = PoolConnector(self.clock, members).probe()
+            if isThere:
+                self.successResultOf(probing)
+            else:
+                self.failureResultOf(probing, ProxyUnreachable)
 
     def test_ourFault(self) -> None:
         """
