@@ -4,6 +4,7 @@ Tests for L{socksproxy.options.chaining}.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socksproxy.outbound.chain import ChainConnector
 from socksproxy.outbound.pool import PoolConnector, Strategy
 from socksproxy.tap import Options
+from socksproxy.test.source import sourceFile
 from socksproxy.testing import FakeConnector
 
 
@@ -178,6 +180,19 @@ class ChainingTests(SynchronousTestCase):
             self.assertIn(words, said)
             self.assertNotIn("s3cret", said)
             self.assertNotIn("\n", said)
+
+    def test_documented(self) -> None:
+        """
+        Every command line that the documentation prints is understood.
+        """
+        file = Path(self.mktemp())
+        file.write_text("socks5://alice:secret@proxy.example\n")
+        text = sourceFile("docs/chaining.rst").read_text()
+        found = re.findall(r"^ {4}twistd -n socks5 (.*)$", text, re.M)
+        self.assertGreater(len(found), 3)
+        for line in found:
+            words = line.replace("--via-file via", f"--via-file {file}").split()
+            self.assertIsNot(self.connector(*words), self.direct)
 
     def test_noTLS(self) -> None:
         """

@@ -173,7 +173,7 @@ class ReadmeTests(ProcessTestCase):
         """
         options = Options()
         table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
-        self.assertEqual(len(table), 13)
+        self.assertEqual(len(table), 15)
         for name, default in table:
             self.assertEqual(float(options[name]), float(default), name)
         self.assertEqual(float(options["idle-timeout"]), Limits().idleTimeout)
