@@ -4,6 +4,7 @@ From an endpoint that leads to a proxy to a proxy that has granted a request.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -35,6 +36,9 @@ _TOLD = (CancelledError, ConnectingCancelledError, ProxyFailed)
 """
 Failures that say what they have to say.
 """
+
+
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def reach(
@@ -90,8 +94,11 @@ def connectTo(
 
 def _isOfTheNetwork(cause: BaseException | None) -> bool:
     """
-    Whether it is no fault of this program.
+    Whether it is neither a fault of this program nor something that it has run
+    out of.
     """
+    if getattr(cause, "errno", None) in _OURS:
+        return False
     if isinstance(cause, (ConnectError, OSError)):
         return True
     return cause is not None and replyCodeOf(cause) is not None

@@ -68,7 +68,7 @@ class ChainingOptions:
             None,
             10.0,
             "Seconds that a proxy of --via has to be connected to, and as many until "
-            "it has let us in.",
+            "it has let us in; 0 is no limit.",
             _seconds,
         ],
         [

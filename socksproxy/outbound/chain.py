@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -57,7 +57,7 @@ __all__ = ["HOP_TIMEOUT", "ChainConnector"]
 HOP_TIMEOUT = 10.0
 """
 Seconds that a proxy has to be connected to, and as many until it knows the
-request.  How long it takes over the request is the session's to limit.
+request; 0 is no limit.  How long it takes over the request is the session's to limit.
 """
 
 
@@ -288,6 +288,16 @@ class ChainConnector:
             # What the transport knows is where the first one is.
             handshake.proxy = self.hop.address
         waiting = handshake.converse()
+        if self._timeout:
+            self._limitRequesting(waiting, conversation)
+        return waiting.addErrback(self._named)
+
+    def _limitRequesting(
+        self, waiting: Deferred[Handshake], conversation: IConversation
+    ) -> None:
+        """
+        Give up when the proxy does not get as far as the request in time.
+        """
         isLate = False
 
         def late() -> None:
@@ -301,13 +311,17 @@ class ChainConnector:
         def settled(result: Any) -> Any:
             if deadline.active():
                 deadline.cancel()
-            if not isinstance(result, Failure):
-                return result
-            failure = result.value
-            if isLate and isinstance(failure, CancelledError):
-                failure = ProxyTimedOut("the proxy did not answer in time")
-            if isinstance(failure, ProxyFailed):
-                return Failure(type(failure)(f"{self.hop}: {failure}"))
+            if isLate and isinstance(result, Failure):
+                return Failure(ProxyTimedOut("the proxy did not answer in time"))
             return result
 
-        return waiting.addBoth(settled)
+        waiting.addBoth(settled)
+
+    def _named(self, failure: Failure) -> Failure:
+        """
+        Say which proxy it is that has failed.
+        """
+        wrong = failure.value
+        if isinstance(wrong, ProxyFailed):
+            return Failure(type(wrong)(f"{self.hop}: {wrong}"))
+        return failure

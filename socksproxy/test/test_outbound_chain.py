@@ -4,6 +4,7 @@ Tests for L{socksproxy.outbound.chain} and L{socksproxy.outbound.carried}.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -248,11 +249,14 @@ class ConnectTests(ChainTestCase):
 
     def test_ourFault(self) -> None:
         """
-        A fault of the inner connector stays one, to be logged.
+        A fault of the inner connector stays one, to be logged; and so does what
+        this machine has run out of, for which a proxy is not to blame.
         """
-        connecting = self.connect()
-        self.inner.attempts[0].fail(ZeroDivisionError())
-        self.failureResultOf(connecting, ZeroDivisionError)
+        for cause in (ZeroDivisionError(), OSError(errno.EMFILE, "too many")):
+            connecting = self.connect()
+            self.inner.attempts[-1].fail(cause)
+            failure = self.failureResultOf(connecting, type(cause))
+            self.assertIs(failure.value, cause)
 
     def test_cancel(self) -> None:
         """
@@ -296,6 +300,17 @@ class ConnectTests(ChainTestCase):
         self.assertNoResult(connecting)
         connecting.cancel()
         self.failureResultOf(connecting)
+
+    def test_noDeadline(self) -> None:
+        """
+        C{0} is no limit.
+        """
+        connecting = self.connect(self.chain(timeout=0))
+        line = self.arrive()
+        self.clock.advance(3600)
+        line.receive(b"HTTP")
+        failure = self.failureResultOf(connecting, ProxyProtocolError)
+        self.assertIn("socks5://proxy.example:1080", str(failure.value))
 
     def test_deadlinesOfNested(self) -> None:
         """
