@@ -107,4 +107,4 @@ class SOCKS5Service(Service):
 
     def _listens(self, port: IListeningPort) -> None:
         self.ports.append(port)
-        self.factory.admission.listening(port)
+        self.factory.listening(port)

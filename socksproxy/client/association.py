@@ -158,7 +158,8 @@ class ClientAssociation:
             if self._handshake.layer is not None:
                 packet = self._handshake.layer.wrapDatagram(packet)
             self._carrier.send(packet)
-        except OSError:
+        except (OSError, ValueError):
+            # There is no room, here or in the packet.
             self._receiver.datagramDropped(data)
 
     def close(self) -> None:

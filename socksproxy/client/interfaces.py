@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from socksproxy.interfaces import Continue, Denied
+from socksproxy.interfaces import Continue, Denied, ISecurityLayer
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 
@@ -31,13 +31,11 @@ class Accepted:
     The proxy has let us in: the request is next.
 
     @ivar response: is sent first, in clear; may be empty.
-    @ivar securityLayer: an L{ISecurityLayer
-        <socksproxy.interfaces.ISecurityLayer>} that protects all that follows,
-        both ways.
+    @ivar securityLayer: protects all that follows, both ways.
     """
 
     response: bytes = b""
-    securityLayer: object = None
+    securityLayer: ISecurityLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -325,15 +326,21 @@ class HubAttempt(Attempt):
     def _watch(self) -> None:
         self._watcher.watch(self.socket.fileno(), self)
 
+    _events = 0
+
     def _unwatch(self, isConnected: bool) -> None:
         if isConnected:
-            self._watcher.leave(self.socket.fileno())
+            self._watcher.leave(self.socket.fileno(), self._events & ~select.EPOLLOUT)
         else:
             self._watcher.forget(self.socket.fileno())
 
     def ready(self, events: int) -> None:
         # A hub's events are for nobody else.
-        self._decide(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        self._events = events
+        code = 0
+        if events & select.EPOLLERR:
+            code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._decide(code)
 
     def hubLost(self) -> None:
         self._fail(errno.ECONNABORTED)

@@ -67,10 +67,12 @@ class DirectConnector:
         @param resolver: the system's unless given.
         @param bindPorts: those that BIND listens on.
         @param advertised: where targets reach us, for BIND.
-        @param hub: for the L{Dialer} and the L{Associator}, as is C{localEnd}.
+        @param hub: for connections, the L{Dialer} and the L{Associator}; for the
+            latter two is C{localEnd}.
         @param associator: an L{Associator} with all of these unless given.
         """
         self._reactor = reactor
+        self._hub = hub
         if resolver is None:
             resolver = Resolver(reactor, SystemSource(reactor))
         self._resolver = resolver
@@ -109,4 +111,10 @@ class DirectConnector:
         return self._dialer.dial(permitted)
 
     def _adopt(self, attempt: Attempt, protocolFactory: IProtocolFactory) -> IProtocol:
-        return adopt(attempt.socket, attempt.address, protocolFactory, self._reactor)
+        return adopt(
+            attempt.socket,
+            attempt.address,
+            protocolFactory,
+            self._reactor,
+            self._hub,
+        )

@@ -7,6 +7,8 @@ The rules of the hub:
    wants it otherwise; an event costs a look-up and a call;
  - an edge is told once: who is told must go on until the kernel has no more, or
    come back by itself (L{Hub.soon});
+ - one watcher can take over from another at no cost: what the one has not acted on
+   is told to the other (L{Hub.leave});
  - a descriptor's number is used again as soon as it is closed, so events of a
    batch that were meant for its last owner never reach the next one.
 """
@@ -107,8 +109,8 @@ class Hub:
         self._watchers: dict[int, Any] = {}
         # Those that came since the batch that is being worked on was taken.
         self._new: set[int] = set()
-        # Left by their watcher, but registered as long as they are open.
-        self._left: set[int] = set()
+        # Left by their watcher, but registered; and what nobody has acted on.
+        self._left: dict[int, int] = {}
         # In the order in which they asked; the values mean nothing.
         self._later: dict[Any, None] = {}
 
@@ -122,34 +124,35 @@ class Hub:
 
         @param events: which, and how; all of them, edge-triggered, unless given.
         """
-        wanted = WATCHED if events is None else events
         if not self._watchers:
             self._reactor.addReader(self)
         self._watchers[fileno] = watcher
-        self._new.add(fileno)
-        if fileno in self._left:
-            self._left.discard(fileno)
-            try:
-                # What it is ready for now is told anew.
-                self._epoll.modify(fileno, wanted)
-                return
-            except FileNotFoundError:
-                pass  # That one was closed; this is another.
-        self._epoll.register(fileno, wanted)
+        untold = self._left.pop(fileno, None)
+        if untold is None:
+            self._new.add(fileno)
+            self._epoll.register(fileno, WATCHED if events is None else events)
+        elif untold:
+            self.soon(_Untold(self, fileno, watcher, untold))
 
     def forget(self, fileno: int) -> None:
         """
         Tell nobody any more: the descriptor is about to be closed.
         """
+        self._left.pop(fileno, None)
         if self._watchers.pop(fileno, None) is not None and not self._watchers:
             self._reactor.removeReader(self)
 
-    def leave(self, fileno: int) -> None:
+    def leave(self, fileno: int, untold: int) -> None:
         """
-        Tell nobody any more, or soon somebody else: it stays open.
+        Soon somebody else will L{watch} it, or it will be closed and L{forget} be
+        called.  It was watched for all events.
+
+        @param untold: those that the leaving watcher has not acted on.
         """
-        self._left.add(fileno)
-        self.forget(fileno)
+        del self._watchers[fileno]
+        self._left[fileno] = untold
+        if not self._watchers:
+            self._reactor.removeReader(self)
 
     def soon(self, later: Any) -> None:
         """
@@ -186,7 +189,7 @@ class Hub:
         for fileno, events in self._epoll.poll(0, BATCH):
             watcher = watchers.get(fileno)
             if watcher is None:
-                self._drop(fileno)
+                self._keepFor(fileno, events)
             elif fileno not in new:
                 try:
                     watcher.ready(events)
@@ -198,12 +201,13 @@ class Hub:
                         self.forget(fileno)
                         watcher.hubLost()
 
-    def _drop(self, fileno: int) -> None:
+    def _keepFor(self, fileno: int, events: int) -> None:
         """
-        Nobody watches this one, and it is still open: it is somebody else's
-        business now.
+        Nobody watches this one now.
         """
-        self._left.discard(fileno)
+        if fileno in self._left:
+            self._left[fileno] |= events
+            return
         try:
             self._epoll.unregister(fileno)
         except OSError:
@@ -217,6 +221,32 @@ class Hub:
             # What ends one may well end others.
             _, watcher = self._watchers.popitem()
             watcher.hubLost()
+
+
+@implementer(ILater)
+class _Untold:
+    """
+    What a watcher is told of later, as it was there before it came.
+    """
+
+    __slots__ = ("_events", "_fileno", "_hub", "_watcher")
+
+    def __init__(self, hub: Hub, fileno: int, watcher: Any, events: int) -> None:
+        self._hub = hub
+        self._fileno = fileno
+        self._watcher = watcher
+        self._events = events
+
+    @property
+    def isOver(self) -> bool:
+        return self._hub._watchers.get(self._fileno) is not self._watcher
+
+    def turnCame(self) -> None:
+        self._watcher.ready(self._events)
+
+    def hubLost(self) -> None:
+        self._hub.forget(self._fileno)
+        self._watcher.hubLost()
 
 
 WATCHED = 0

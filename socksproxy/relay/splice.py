@@ -26,6 +26,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socksproxy.hubconnection import HubConnection
 from socksproxy.relay.hub import Hub, IWatcher
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.pipes import CAPACITY, Pipe, PipePool
@@ -157,8 +158,7 @@ class Leg:
 
     def deliver(self, data: bytes) -> None:
         """
-        Send bytes that were received before the relay began, as soon as there
-        is an event that says that the peer takes some.
+        Send bytes that were received before the relay began, when it has.
         """
         self.moved += len(data)
         self._held = data
@@ -324,7 +324,11 @@ class SpliceRelay:
         self._watch = watch
         self._finished = finished
         self.client = _ASLEEP
-        client.pauseProducing()
+        for transport in (client, target.transport):
+            if isinstance(transport, HubConnection):
+                transport.letGo()
+            else:
+                transport.pauseProducing()
         fromClient = self._client = Leg(self, client)
         fromTarget = self._target = Leg(self, target.transport)
         fromClient.peer = fromTarget
@@ -358,6 +362,8 @@ class SpliceRelay:
         self._watch.started(self)
         for leg in (self._client, self._target):
             self.hub.watch(leg.fileno, leg)
+            if leg._held:
+                self.hub.soon(leg)
 
     def abort(self, reason: str) -> None:
         """
@@ -376,9 +382,9 @@ class SpliceRelay:
         """
         The connection of C{leg} has failed.
         """
-        self.abort(
-            "reset by the client" if leg is self._client else "reset by the target"
-        )
+        reason = "reset by the client" if leg is self._client else "reset by the target"
+        # There is nothing that could be reset at its own end.
+        self._close(reason, _ABORTED, leg)
 
     def endOf(self, leg: Leg) -> None:
         """
@@ -395,7 +401,7 @@ class SpliceRelay:
         else:
             self._watch.halfClosed(self)
 
-    def _close(self, reason: str, failure: Failure) -> None:
+    def _close(self, reason: str, failure: Failure, gone: Leg | None = None) -> None:
         finished, self._finished = self._finished, None
         if finished is None:
             return
@@ -405,5 +411,5 @@ class SpliceRelay:
             leg.isOver = True
             self.hub.forget(leg.fileno)
         for leg in legs:
-            leg.close(failure)
+            leg.close(_DONE if leg is gone else failure)
         finished(reason)

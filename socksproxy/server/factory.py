@@ -9,12 +9,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory
 
 from socksproxy.access import PermitAll
 from socksproxy.auth.none import NoAuthentication
 from socksproxy.deadlines import Deadlines
+from socksproxy.hubconnection import acceptThrough
 from socksproxy.interfaces import (
     IAccessPolicy,
     IAssociator,
@@ -40,8 +46,8 @@ __all__ = ["Limits", "SOCKS5Factory"]
 
 KEEP_ALIVE_AFTER = 60.0
 """
-Seconds after which a session's connections are kept alive.  What is over before
-is spared two system calls and two timers of the kernel's.
+Seconds after which a session's connections are kept alive; it may become twice as
+many.  What is over before is spared two system calls and two timers of the kernel's.
 """
 
 
@@ -143,9 +149,6 @@ class SOCKS5Factory(Factory):
         self.closings: Deadlines[Session] = Deadlines(
             self._clock, limits.closeTimeout, Session.closingExpired
         )
-        self.lasting: Deadlines[Session] = Deadlines(
-            self._clock, KEEP_ALIVE_AFTER, Session.lasted
-        )
         self.idleWatch = IdleWatch(
             self._clock, limits.idleTimeout, limits.halfClosedTimeout
         )
@@ -167,12 +170,23 @@ class SOCKS5Factory(Factory):
             )
         self._accessLog = AccessLog(self._clock)
         self._drained: list[Deferred[None]] = []
+        self._look: IDelayedCall | None = None
+        # Those that were connected before are kept alive.
+        self._keptAlive = -1.0
 
     def buildProtocol(self, addr: IAddress | None) -> Session:
         return Session(self, addr)
 
     def stopFactory(self) -> None:
         self._closeWhenOver()
+
+    def listening(self, port: IListeningPort) -> None:
+        """
+        Have the clients of C{port}, which listens for this factory, cost less, and
+        stop it when there are too many.  Without this they are served as well.
+        """
+        acceptThrough(self.hub, port)
+        self.admission.listening(port)
 
     def drain(self, grace: float) -> Deferred[None]:
         """
@@ -224,6 +238,8 @@ class SOCKS5Factory(Factory):
         assert session.request is not None
         session.startedAt = self._clock.seconds()
         session.line = self._accessLog.connected(session.peer, session.request, address)
+        if self._look is None:
+            self._look = self._clock.callLater(KEEP_ALIVE_AFTER, self._keepAlive)
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
         """
@@ -248,6 +264,23 @@ class SOCKS5Factory(Factory):
         if self._drained or not self.numPorts:
             self._closeWhenOver()
 
+    def _keepAlive(self) -> None:
+        """
+        See to the sessions that last: a look at all of them now and then costs less
+        than a deadline for each.
+        """
+        self._look = None
+        since, until = self._keptAlive, self._clock.seconds() - KEEP_ALIVE_AFTER
+        self._keptAlive = until
+        for session in self.admission:
+            if session.isConnected:
+                if since < session.startedAt <= until:
+                    session.lasted()
+                if self._look is None:
+                    self._look = self._clock.callLater(
+                        KEEP_ALIVE_AFTER, self._keepAlive
+                    )
+
     def _closeWhenOver(self) -> None:
         if self.admission:
             return
@@ -257,13 +290,15 @@ class SOCKS5Factory(Factory):
                 self.connects,
                 self.binds,
                 self.closings,
-                self.lasting,
                 self.idleWatch,
                 self.udpWatch,
                 self.admission,
                 self._accessLog,
             ):
                 timed.close()
+            if self._look is not None:
+                self._look.cancel()
+                self._look = None
         drained, self._drained = self._drained, []
         for deferred in drained:
             deferred.callback(None)

@@ -26,6 +26,7 @@ from socksproxy.errors import (
     TimedOut,
     replyCodeOf,
 )
+from socksproxy.hubconnection import HubConnection
 from socksproxy.interfaces import (
     Continue,
     Denied,
@@ -97,7 +98,8 @@ class _State(Enum):
 
 
 # An enumeration's attributes are dear to look up.
-_CONNECT = Command.CONNECT
+_CONNECT, _UDP_ASSOCIATE = Command.CONNECT, Command.UDP_ASSOCIATE
+_SUCCEEDED = ReplyCode.SUCCEEDED
 _WAITING, _HANDSHAKE, _CONNECTING, _RELAYING, _CLOSING, _GONE = _State
 
 
@@ -156,7 +158,11 @@ class Session(Protocol):
         isTCP = isinstance(address, (IPv4Address, IPv6Address))
         # To make another address would cost as much as a system call.
         self.peer = address if isTCP and self._isDirect else transport.getPeer()
-        if isTCP and hasattr(transport, "setTcpNoDelay"):
+        if (
+            isTCP
+            and not isinstance(transport, HubConnection)
+            and hasattr(transport, "setTcpNoDelay")
+        ):
             transport.setTcpNoDelay(True)
         if self._factory.sessionOpened(self):
             self._begin()
@@ -232,8 +238,9 @@ class Session(Protocol):
         """
         It relays for a while now.
         """
-        assert not isinstance(self._relay, DatagramRelay)
-        self._relay.keepAlive()
+        # The TCP connection of an association is kept alive already.
+        if not isinstance(self._relay, DatagramRelay):
+            self._relay.keepAlive()
 
     def closingExpired(self) -> None:
         self.transport.abortConnection()
@@ -372,7 +379,7 @@ class Session(Protocol):
             return
         factory, request = self._factory, self.request
         assert request is not None
-        if request.command == Command.UDP_ASSOCIATE:
+        if request.command == _UDP_ASSOCIATE:
             self._associate(request)
             return
         try:
@@ -403,7 +410,7 @@ class Session(Protocol):
             return accepted
         assert self._dialect is not None
         try:
-            answer = self._dialect.answer(ReplyCode.SUCCEEDED, binding.address)
+            answer = self._dialect.answer(_SUCCEEDED, binding.address)
         except Exception:
             accepted.addErrback(lambda _: None)
             accepted.cancel()
@@ -467,7 +474,7 @@ class Session(Protocol):
             return
         assert self._dialect is not None
         self._giveTime(None)
-        self._send(self._dialect.answer(ReplyCode.SUCCEEDED, relay.address))
+        self._send(self._dialect.answer(_SUCCEEDED, relay.address))
         self._relay = relay
         self._state = _RELAYING
         self.isConnected = True
@@ -499,11 +506,11 @@ class Session(Protocol):
             isOwn = self.request.command == _CONNECT
             transport = target.transport
             bound = _addressOf(transport.getHost() if isOwn else transport.getPeer())
-            answer = self._dialect.answer(ReplyCode.SUCCEEDED, bound)
+            answer = self._dialect.answer(_SUCCEEDED, bound)
         except Exception:
             target.abort()
             raise
-        self._giveTime(self._factory.lasting)
+        self._giveTime(None)
         self._send(answer)
         self._relay = relayBetween(
             self.transport,
@@ -561,7 +568,8 @@ class Session(Protocol):
 
     def _over(self) -> None:
         # They refer to each other: this way there is no work for the collector.
-        self._giveTime(None)
+        if self._deadlines is not None:
+            self._giveTime(None)
         dialect, self._dialect = self._dialect, None
         try:
             if self.request is not None:

@@ -18,7 +18,6 @@ from traceback import format_tb
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
@@ -26,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from socksproxy.outbound.outgoing import OutgoingConnection
+from socksproxy.hubconnection import HubConnection
 from socksproxy.relay.choice import relayBetween
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch
@@ -268,8 +267,9 @@ class RelayTestCase(PeerTestCase):
         """
         A connection as sessions have it.
         """
-        peer = IPv4Address("TCP", "127.0.0.1", 0)
-        OutgoingConnection(sock, protocol, reactor, peer).begin()
+        peer = ("127.0.0.1", 0)
+        sock.setblocking(False)
+        HubConnection(sock, protocol, reactor, Hub.of(reactor), peer).begin()
         return protocol
 
     def start(self, early: bytes = b"") -> None:

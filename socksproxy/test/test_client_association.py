@@ -169,6 +169,15 @@ class AssociationTests(SynchronousTestCase):
         self.carrier.received(b"<" + packet + b">")
         self.assertEqual(self.receiver.received, [(b"data", TARGET)])
 
+    def test_tooLong(self) -> None:
+        """
+        One that has no room for its protection is given back.
+        """
+        layer = self.handshake.layer = Counted()
+        self.patch(layer, "wrapDatagram", lambda datagram: b"".index(0))
+        self.associate().send(b"data", TARGET)
+        self.assertEqual(self.receiver.dropped, [b"data"])
+
 
 class _Reactor(Clock):
     """

@@ -4,6 +4,8 @@ Tests for L{socksproxy.client.socks5}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -67,12 +69,6 @@ def said(talk: IConversation, *received: bytes) -> list[object]:
     return steps
 
 
-class _Rot13:
-    """
-    A security layer that is none.
-    """
-
-
 @implementer(IClientAuthenticator, IClientNegotiation)
 class PrivateMethod:
     """
@@ -81,7 +77,7 @@ class PrivateMethod:
 
     method = 0x80
     isOneWay = False
-    layer = _Rot13()
+    layer: Any = object()
 
     def __init__(self, *steps: ClientStep | Deferred[ClientStep] | None) -> None:
         self._steps = list(steps)

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socksproxy.errors import HostUnreachable, TimedOut, replyCodeOf
+from socksproxy.hubconnection import HubConnection
 from socksproxy.interfaces import (
     IAccessPolicy,
     IBinder,
@@ -31,7 +32,6 @@ from socksproxy.interfaces import (
 from socksproxy.outbound.binder import Binder
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.localend import LocalEnd
-from socksproxy.outbound.outgoing import OutgoingConnection
 from socksproxy.outbound.reachable import Advertised, PortRange
 from socksproxy.test.test_outbound_direct import Descriptors, FakeResolver
 from socksproxy.testing import FakeSession
@@ -180,7 +180,7 @@ class AcceptTests(BinderTestCase):
         far = self.connect(binding)
         protocol = self.accepted(binding)
         transport = protocol.transport
-        self.assertIsInstance(transport, OutgoingConnection)
+        self.assertIsInstance(transport, HubConnection)
         self.assertEqual(
             transport.getPeer(), IPv4Address("TCP", *far.getsockname()[:2])
         )

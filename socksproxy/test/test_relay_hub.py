@@ -151,23 +151,108 @@ class HubTests(SynchronousTestCase):
 
     def test_handedOver(self) -> None:
         """
-        A descriptor that one watcher left is told anew to the next one.
+        What a watcher that left has not acted on is told to the next one, in its
+        turn, and from then on everything.
         """
         first, second = Watcher(), Watcher()
         self.hub.watch(self.one.fileno(), first)
         self.hub.doRead()
-        self.hub.leave(self.one.fileno())
+        self.hub.leave(self.one.fileno(), select.EPOLLIN)
         self.hub.watch(self.one.fileno(), second)
         self.hub.doRead()
-        self.assertEqual((len(first.events), len(second.events)), (1, 1))
+        self.assertEqual((len(first.events), second.events), (1, []))
+        self.reactor.advance(0)
+        self.assertEqual(second.events, [select.EPOLLIN])
+        self.other.send(b"x")
+        self.hub.doRead()
+        self.assertEqual(len(second.events), 2)
+
+    def test_handedOverWithNothing(self) -> None:
+        """
+        A watcher that has acted on everything leaves nothing to be told.
+        """
+        second = Watcher()
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.doRead()
+        self.hub.leave(self.one.fileno(), 0)
+        self.hub.watch(self.one.fileno(), second)
+        self.hub.doRead()
+        self.reactor.advance(0)
+        self.assertEqual(second.events, [])
+
+    def test_toldToNobody(self) -> None:
+        """
+        What happens while nobody watches is told to the next watcher.
+        """
+        second = Watcher()
+        self.hub.watch(self.other.fileno(), Watcher())
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.doRead()
+        self.hub.leave(self.one.fileno(), 0)
+        self.other.send(b"x")
+        self.hub.doRead()
+        self.hub.watch(self.one.fileno(), second)
+        self.reactor.advance(0)
+        self.assertTrue(second.events[0] & select.EPOLLIN)
+
+    def test_toldWithinABatch(self) -> None:
+        """
+        An event of a descriptor that is handed over in the same batch reaches
+        whom it was handed to.
+        """
+        hub, test, heir = self.hub, self, Watcher()
+
+        class HandsOver(Watcher):
+            def ready(self, events: int) -> None:
+                super().ready(events)
+                for end in (test.one, test.other):
+                    hub.leave(end.fileno(), 0)
+                    hub.watch(end.fileno(), heir)
+
+        first = HandsOver()
+        for end in (self.one, self.other):
+            hub.watch(end.fileno(), first)
+        hub.doRead()
+        self.assertEqual((len(first.events), len(heir.events)), (1, 1))
+
+    def test_untoldAndOver(self) -> None:
+        """
+        Who is gone before its turn comes is told nothing.
+        """
+        second = Watcher()
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.leave(self.one.fileno(), select.EPOLLIN)
+        self.hub.watch(self.one.fileno(), second)
+        self.hub.forget(self.one.fileno())
+        self.reactor.advance(0)
+        self.assertEqual(second.events, [])
+
+    def test_faultWithUntold(self) -> None:
+        """
+        A fault of one who is told later is logged, and ends it.
+        """
+
+        class Faulty(Watcher):
+            def ready(self, events: int) -> None:
+                raise ZeroDivisionError("a fault")
+
+        faulty = Faulty()
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.leave(self.one.fileno(), select.EPOLLIN)
+        self.hub.watch(self.one.fileno(), faulty)
+        self.reactor.advance(0)
+        self.assertEqual((faulty.lost, len(self.hub)), (1, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_leftAndClosed(self) -> None:
         """
-        A descriptor that was left and closed may be another one's number now.
+        A descriptor that was left, forgotten and closed may be another one's
+        number now.
         """
         number = self.one.fileno()
         self.hub.watch(number, Watcher())
-        self.hub.leave(number)
+        self.hub.leave(number, 0)
+        self.hub.forget(number)
         self.one.close()
         third, _ = self.pair()
         if third.fileno() != number:
@@ -180,12 +265,12 @@ class HubTests(SynchronousTestCase):
 
     def test_leftToOthers(self) -> None:
         """
-        A descriptor that was left and that nobody here watches costs one
-        event, and no more.
+        A descriptor that was forgotten and is open still costs one event, and no
+        more.
         """
         self.hub.watch(self.one.fileno(), Watcher())
         self.hub.watch(self.other.fileno(), Watcher())
-        self.hub.leave(self.one.fileno())
+        self.hub.forget(self.one.fileno())
         self.hub.doRead()
         self.assertRaises(
             FileNotFoundError, self.hub._epoll.unregister, self.one.fileno()
@@ -241,12 +326,13 @@ class HubTests(SynchronousTestCase):
         A fault of one that has handed its descriptor over is logged, and the
         one that has it now keeps it.
         """
-        hub, number, heir = self.hub, self.one.fileno(), Watcher()
+        hub, number, heir, test = self.hub, self.one.fileno(), Watcher(), self
 
         class Faulty(Watcher):
             def ready(self, events: int) -> None:
-                hub.leave(number)
+                hub.leave(number, 0)
                 hub.watch(number, heir)
+                test.other.send(b"x")
                 raise ZeroDivisionError("a fault")
 
         faulty = Faulty()

@@ -20,14 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from socksproxy.outbound.outgoing import OutgoingConnection
+from socksproxy.hubconnection import HubConnection
 from socksproxy.relay import pipes as pipesModule
 from socksproxy.relay.hub import Hub
 from socksproxy.relay.idle import IdleWatch
@@ -92,11 +91,15 @@ class Session:
         outerTarget, self.innerTarget = pair()
         self.client, self.target = Peer(outerClient), Peer(outerTarget)
         self.reasons: list[str] = []
-        address = IPv4Address("TCP", "127.0.0.1", 0)
+        address = ("127.0.0.1", 0)
         client, target = ClientProtocol(), RelayEnd()
-        transport = OutgoingConnection(self.innerClient, client, reactor, address)
+        transport = HubConnection(
+            self.innerClient, client, reactor, Hub.of(reactor), address
+        )
         transport.begin()
-        OutgoingConnection(self.innerTarget, target, reactor, address).begin()
+        HubConnection(
+            self.innerTarget, target, reactor, Hub.of(reactor), address
+        ).begin()
         self.relay = client.relay = SpliceRelay(
             hub,
             transport,

@@ -16,7 +16,7 @@ PACKAGE = Path(socksproxy.__file__).parent
 
 FLOORS = (
     ("wire",),
-    ("errors", "deadlines", "udpsocket"),
+    ("errors", "deadlines", "hubconnection", "udpsocket"),
     ("interfaces",),
     ("auth", "access", "client", "outbound", "relay"),
     ("server",),

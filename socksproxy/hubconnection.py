@@ -1,0 +1,281 @@
+"""
+The transport of a TCP connection that a hub watches in the reactor's place, where
+there is one.
+
+It is Twisted's, but for how it is told that there is something to read or to write:
+an event of a hub costs a fraction of one of a reactor, to stop and to start costs
+nothing, and a relay that takes the socket over finds it in the hub already.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.tcp import Connection, Port
+from twisted.python.failure import Failure
+
+__all__ = ["HubConnection", "acceptThrough"]
+
+TransportAddress = IPv4Address | IPv6Address
+
+IN = getattr(select, "EPOLLIN", 1)
+OUT = getattr(select, "EPOLLOUT", 4)
+HUNG_UP = 0
+if hasattr(select, "epoll"):
+    HUNG_UP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+READABLE = IN | HUNG_UP
+
+ROUNDS = 8
+"""
+How often it is read from, or written to, in one turn.
+"""
+
+_DONE = Failure(ConnectionDone())
+_LOST = Failure(ConnectionLost())
+
+_RESET = struct.pack("ii", 1, 0)
+"""
+The C{SO_LINGER} with which a close is a reset.
+"""
+
+
+def acceptThrough(hub: Any, port: object) -> None:
+    """
+    Have the connections that are accepted from now on watched by C{hub}.
+
+    @param hub: a L{Hub <socksproxy.relay.hub.Hub>}, or L{None}: there is none.
+    @param port: a listening port of whatever kind; what it is not made for is left
+        as it is.
+    """
+    if hub is None or type(port) is not Port:
+        return
+
+    def accepted(
+        sock: socket.socket,
+        protocol: IProtocol,
+        client: tuple[Any, ...],
+        port: Port,
+        number: int,
+        reactor: Any,
+    ) -> HubConnection:
+        sock.setblocking(False)
+        connection = HubConnection(sock, protocol, reactor, hub, client)
+        connection.connected = 1
+        connection._wanted = IN
+        connection._isWatched = True
+        hub.watch(sock.fileno(), connection)
+        return connection
+
+    # What it accepts has it, too.
+    port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    port.transport = accepted  # type: ignore[assignment]
+
+
+class HubConnection(Connection):
+    """
+    A connection whose socket no other process has.  C{TCP_NODELAY} is set.
+    """
+
+    logstr = "socksproxy connection"
+
+    # There may be very many that have nothing to do.
+    __slots__ = ("_hub", "_isKnown", "_isWatched", "_peer", "_ready", "_wanted")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: IProtocol,
+        reactor: Any,
+        hub: Any,
+        peer: tuple[Any, ...],
+    ) -> None:
+        """
+        @param sock: connected, and non-blocking.
+        @param hub: a L{Hub <socksproxy.relay.hub.Hub>}, or L{None}: the reactor
+            does it then.
+        @param peer: where its other end is, as the socket module writes it: that
+            is smaller than a Twisted address.
+        """
+        # All that Connection's does, but for what has been done.
+        FileDescriptor.__init__(self, reactor)
+        self.socket = sock
+        self.fileno = sock.fileno
+        self.protocol = protocol
+        self._hub = hub
+        self._peer = peer
+        # Masks: what it wants to do, and what the socket can do, as far as is known.
+        self._wanted = 0
+        self._ready = OUT
+        self._isWatched = False
+        # Whether the hub may know the socket, be it from the dialer.
+        self._isKnown = True
+
+    def begin(self) -> None:
+        """
+        Let the protocol have it.
+        """
+        self.connected = 1
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Most protocols here do not want to read yet: it saves a system call
+        # or two to ask only when they have said so.
+        self._wanted = IN
+        self.protocol.makeConnection(self)
+        if self._wanted & IN:
+            self._wanted &= ~IN
+            self.startReading()
+
+    def getHost(self) -> TransportAddress:
+        return _transportAddress(self.socket.getsockname())
+
+    def getPeer(self) -> TransportAddress:
+        return _transportAddress(self._peer)
+
+    # Who watches is asked only when there is something to change.
+
+    def startReading(self) -> None:
+        self._want(IN)
+
+    def startWriting(self) -> None:
+        self._want(OUT)
+
+    def stopReading(self) -> None:
+        self._wantNot(IN)
+
+    def stopWriting(self) -> None:
+        self._wantNot(OUT)
+
+    def letGo(self) -> None:
+        """
+        A relay takes the socket over: it has the hub forget it, and calls
+        L{connectionLost}.
+        """
+        if self._hub is None:
+            self.stopReading()
+            return
+        self._wanted = 0
+        self._isKnown = False
+        if self._isWatched:
+            self._isWatched = False
+            self._hub.leave(self.fileno(), self._ready & ~OUT)
+
+    def _want(self, what: int) -> None:
+        if self._wanted & what:
+            return
+        self._wanted |= what
+        hub = self._hub
+        if hub is None:
+            reactor = self.reactor
+            (reactor.addReader if what == IN else reactor.addWriter)(self)
+        elif not self._isWatched:
+            self._isWatched = True
+            hub.watch(self.fileno(), self)
+        if hub is not None and self._ready & (READABLE if what == IN else OUT):
+            hub.soon(self)
+
+    def _wantNot(self, what: int) -> None:
+        if not self._wanted & what:
+            return
+        self._wanted &= ~what
+        if self._hub is None:
+            reactor = self.reactor
+            (reactor.removeReader if what == IN else reactor.removeWriter)(self)
+
+    # What the hub says.
+
+    @property
+    def isOver(self) -> bool:
+        return not self._isWatched
+
+    def ready(self, events: int) -> None:
+        ready = self._ready = self._ready | events
+        if ready & self._wanted & OUT:
+            self._write()
+        if ready & READABLE and self._wanted & IN:
+            self._read()
+
+    def turnCame(self) -> None:
+        self.ready(0)
+
+    def hubLost(self) -> None:
+        self.connectionLost(_LOST)
+
+    def _read(self) -> None:
+        for _ in range(ROUNDS):
+            try:
+                data = self.socket.recv(self.bufferSize)
+            except BlockingIOError:
+                self._ready &= ~IN
+                return
+            except OSError:
+                self.connectionLost(_LOST)
+                return
+            if not data:
+                self.stopReading()
+                self.readConnectionLost(_DONE)
+                return
+            if len(data) < self.bufferSize:
+                # It is empty; but an edge that brought the EOF, too, does not come
+                # again.
+                self._ready &= ~IN
+            self.protocol.dataReceived(data)
+            if not (self._ready & READABLE and self._wanted & IN):
+                return
+        self._hub.soon(self)
+
+    def _write(self) -> None:
+        for _ in range(ROUNDS):
+            why = self.doWrite()  # type: ignore[no-untyped-call]
+            if why is not None:
+                self.connectionLost(_DONE if isinstance(why, ConnectionDone) else _LOST)
+                return
+            if not self._ready & self._wanted & OUT:
+                return
+        self._hub.soon(self)
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        sent = super().writeSomeData(data)
+        if sent == 0 and data:
+            # Only now is an edge sure to come.
+            self._ready &= ~OUT
+        return sent
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        As in L{Connection}, but without a look at what nobody has changed: the end
+        of a connection was dearer than the rest of its life.
+        """
+        if self.disconnected:
+            return
+        self.disconnected = 1
+        self.connected = 0
+        if self.producer is not None:
+            self.producer.stopProducing()
+            self.producer = None
+        if self._hub is None:
+            self.stopReading()
+            self.stopWriting()
+        elif self._isKnown:
+            self._wanted = 0
+            self._isWatched = False
+            self._hub.forget(self.fileno())
+        sock, protocol = self.socket, self.protocol
+        if isinstance(reason.value, ConnectionAborted):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except OSError:
+                pass  # It is gone already, one way or another.
+        sock.close()
+        del self.socket, self.protocol, self.fileno
+        protocol.connectionLost(reason)
+
+
+def _transportAddress(address: tuple[Any, ...]) -> TransportAddress:
+    return (IPv6Address if ":" in address[0] else IPv4Address)("TCP", *address)
