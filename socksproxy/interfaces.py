@@ -342,6 +342,11 @@ class IDatagramReceiver(Interface):
         @param data: its payload.
         """
 
+    def associationLost() -> None:
+        """
+        There is no way for datagrams any more, and nobody here has closed it.
+        """
+
 
 class IAssociation(Interface):
     """

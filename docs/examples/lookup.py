@@ -28,6 +28,9 @@ class Answer:
     def datagramDropped(self, data):
         self.came.errback(OSError("it was not sent"))
 
+    def associationLost(self):
+        self.came.errback(OSError("the proxy has ended it"))
+
 
 async def main(reactor, proxy, server, port, name):
     proxy = clientFromString(reactor, proxy)

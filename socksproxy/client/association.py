@@ -4,11 +4,11 @@ UDP ASSOCIATE, as clients have it.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -98,7 +98,7 @@ class UDPCarrier:
         As in L{Carrier}.
         """
         if self._socket is None:
-            raise OSError("it is closed")
+            raise OSError(errno.ENOTCONN, "it is closed")
         self._socket.send(packet)
 
     def close(self) -> None:
@@ -124,7 +124,6 @@ class ClientAssociation:
     known that sends such.
 
     @ivar relay: where the proxy takes datagrams.
-    @ivar lost: fires once with L{None} when it is over, whoever ended it.
     """
 
     def __init__(
@@ -135,7 +134,6 @@ class ClientAssociation:
         @raise OSError: C{carrier} knows no way; the connection is closed then.
         """
         self.relay = handshake.reachable()
-        self.lost: Deferred[None] = Deferred()
         self._handshake = handshake
         self._receiver = receiver
         self._carrier = carrier
@@ -145,7 +143,7 @@ class ClientAssociation:
         except OSError:
             handshake.abort()
             raise
-        handshake.handOver(_ControlFactory(self._ended), transportAddress(self.relay))
+        handshake.handOver(_ControlFactory(self._lost), transportAddress(self.relay))
 
     def send(self, data: bytes, destination: Address) -> None:
         """
@@ -167,14 +165,15 @@ class ClientAssociation:
         As in L{IAssociation}.
         """
         if not self._isOver:
-            self._ended()
+            self._isOver = True
+            self._carrier.close()
             self._handshake.abort()
 
-    def _ended(self) -> None:
+    def _lost(self) -> None:
         if not self._isOver:
             self._isOver = True
             self._carrier.close()
-            self.lost.callback(None)
+            self._receiver.associationLost()
 
     def _came(self, packet: bytes) -> None:
         try:
@@ -192,11 +191,11 @@ class _Control(TwistedProtocol):
     The connection that an association lasts as long as.
     """
 
-    def __init__(self, ended: Callable[[], object]) -> None:
-        self._ended = ended
+    def __init__(self, lost: Callable[[], object]) -> None:
+        self._lost = lost
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._ended()
+        self._lost()
 
 
 class _ControlFactory(Factory):
@@ -206,8 +205,8 @@ class _ControlFactory(Factory):
 
     noisy = False
 
-    def __init__(self, ended: Callable[[], object]) -> None:
-        self._ended = ended
+    def __init__(self, lost: Callable[[], object]) -> None:
+        self._lost = lost
 
     def buildProtocol(self, addr: object) -> _Control:
-        return _Control(self._ended)
+        return _Control(self._lost)

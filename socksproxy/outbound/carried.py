@@ -4,6 +4,7 @@ What other proxies do for us: they wait for connections, and relay datagrams.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -83,6 +84,8 @@ class Carrying:
         """
         As in L{Carrier}.
         """
+        if self._association is None:
+            raise OSError(errno.ENOTCONN, "another proxy has ended it already")
         self._relay = relay
         self._received = received
 
@@ -91,7 +94,7 @@ class Carrying:
         As in L{Carrier}.
         """
         if self._association is None:
-            raise OSError("it is closed")
+            raise OSError(errno.ENOTCONN, "it is closed")
         self._association.send(packet, self._relay)
 
     def close(self) -> None:
@@ -111,6 +114,11 @@ class Carrying:
             self._relay = source
         if source == self._relay:
             self._received(data)
+
+    def associationLost(self) -> None:
+        self._association = None
+        if self._received is not None:
+            self.receiver.associationLost()
 
     def datagramDropped(self, data: bytes) -> None:
         try:

@@ -259,6 +259,24 @@ class CommandTests(ChainTestCase):
                 )
             self.assertQuiet(proxy)
 
+    def test_associationLost(self) -> None:
+        """
+        When another proxy ends an association, ours ends too.
+        """
+        first, last = self.startProxy(), self.startProxy()
+        proxy = self.via(
+            f"socks5://127.0.0.1:{first.port}", f"socks5://127.0.0.1:{last.port}"
+        )
+        for doomed in (last, first):
+            client = self.client(proxy.greeted())
+            code, _ = client.request("0.0.0.0", 0, command=3)
+            self.assertEqual(code, 0)
+            doomed.kill()
+            self.assertTrue(client.isReset())
+            if doomed is last:
+                last = self.startProxy("--port", str(last.port))
+        self.assertQuiet(proxy)
+
     @needs("tinyproxy")
     def test_notSupported(self) -> None:
         """

@@ -54,6 +54,9 @@ class Receiver:
     def datagramDropped(self, data: bytes) -> None:
         self.dropped.append(data)
 
+    def associationLost(self) -> None:
+        raise AssertionError("nobody but us could close it")
+
 
 @implementer(IResolver)
 class Names:

@@ -547,14 +547,35 @@ class AssociateTests(ChainTestCase):
 
     def test_lost(self) -> None:
         """
-        When the proxy ends it, nothing is sent any more.
+        When the proxy ends it, that is told, and nothing is sent any more.
         """
         association = self.associated()
         self.line.gone()
+        self.assertEqual(self.receiver.lost, 1)
         self.assertEqual(self.carrier.closed, 1)
         association.send(b"late", NUMBER)
         self.assertEqual(self.receiver.dropped, [b"late"])
         association.close()
+
+    def test_lostOnTheWay(self) -> None:
+        """
+        The same when another proxy on the way ends it, also while this one is
+        asked.
+        """
+        association = self.associated()
+        self.carrier.receiver.associationLost()
+        self.assertEqual(self.receiver.lost, 1)
+        association.close()
+        self.assertTrue(self.line.aborted)
+        associating = self.associate()
+        carrier = self.inner.associations[-1]
+        carrier.associate()
+        line = self.arrive()
+        carrier.receiver.associationLost()
+        line.receive(b"\x05\0" + SUCCESS)
+        self.failureResultOf(associating, OSError)
+        self.assertTrue(line.aborted)
+        self.assertEqual(self.receiver.lost, 1)
 
     def test_fails(self) -> None:
         """
