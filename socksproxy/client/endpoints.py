@@ -70,9 +70,7 @@ class _ThroughProxy:
         return reached.addCallback(Handshake.handOver, protocolFactory, address)
 
     def _connectEarly(
-        self,
-        conversation: IConversation,
-        protocolFactory: IProtocolFactory,
+        self, conversation: IConversation, protocolFactory: IProtocolFactory
     ) -> Deferred[IProtocol]:
         """
         The protocol has the connection as soon as there is one to the proxy.
@@ -81,9 +79,9 @@ class _ThroughProxy:
         def connected(handshake: Handshake) -> IProtocol:
             waiting = handshake.converse()
             limited(waiting, self._reactor, conversation, self._timeout)
+            waiting.addErrback(handshake.refused)
             address = transportAddress(self._destination)
             protocol: IProtocol = handshake.handOver(protocolFactory, address)
-            waiting.addErrback(handshake.refused)
             return protocol
 
         connecting = connectTo(self._inner, conversation, protocolFactory)

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,7 +28,7 @@ from socksproxy.interfaces import Denied, ISecurityLayer
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 
-__all__ = ["Handshake", "HandshakeFactory"]
+__all__ = ["Handshake"]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -317,29 +317,3 @@ def _closed(reason: Failure | None = None) -> ProxyProtocolError:
         return ProxyProtocolError(words)
     # TLS has reasons that want to be known.
     return ProxyProtocolError(f"{words}: {reason.getErrorMessage()}")
-
-
-class HandshakeFactory(Factory):
-    """
-    One handshake, for the endpoint that leads to the proxy.
-    """
-
-    noisy = False
-
-    def __init__(
-        self, conversation: IConversation, protocolFactory: IProtocolFactory
-    ) -> None:
-        """
-        @param protocolFactory: is told when it starts and stops.
-        """
-        self._conversation = conversation
-        self._protocolFactory = protocolFactory
-
-    def doStart(self) -> None:
-        self._protocolFactory.doStart()
-
-    def doStop(self) -> None:
-        self._protocolFactory.doStop()
-
-    def buildProtocol(self, addr: IAddress | None) -> Handshake:
-        return Handshake(self._conversation)

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
+    IAddress,
     IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
@@ -18,7 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from socksproxy.client.errors import ProxyFailed, ProxyTimedOut, ProxyUnreachable
-from socksproxy.client.handshake import Handshake, HandshakeFactory
+from socksproxy.client.handshake import Handshake
 from socksproxy.client.interfaces import IConversation
 from socksproxy.errors import TimedOut, replyCodeOf
 
@@ -76,7 +77,7 @@ def connectTo(
     @return: fails with L{ProxyUnreachable}, or as another proxy on the way has
         failed.
     """
-    connecting: Any = inner.connect(HandshakeFactory(conversation, protocolFactory))
+    connecting: Any = inner.connect(_Handshakes(conversation, protocolFactory))
 
     def failed(failure: Failure) -> Failure:
         conversation.abandon()
@@ -127,3 +128,29 @@ def limited(
     if timeout:
         waiting.addTimeout(timeout, reactor, tooLate)
     return waiting
+
+
+class _Handshakes(Factory):
+    """
+    One handshake, for the endpoint that leads to the proxy.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, conversation: IConversation, protocolFactory: IProtocolFactory
+    ) -> None:
+        """
+        @param protocolFactory: is told when it starts and stops.
+        """
+        self._conversation = conversation
+        self._protocolFactory = protocolFactory
+
+    def doStart(self) -> None:
+        self._protocolFactory.doStart()
+
+    def doStop(self) -> None:
+        self._protocolFactory.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Handshake:
+        return Handshake(self._conversation)

@@ -146,8 +146,9 @@ class ChainConnector:
         """
         @param inner: leads to the proxy.  For UDP ASSOCIATE it has to be an
             L{IAssociator}.
-        @param isFirst: whether C{inner} does so without another proxy.
         @param resolver: for a proxy that does not resolve names.
+        @param timeout: see L{HOP_TIMEOUT}.
+        @param isFirst: whether C{inner} does without another proxy.
         """
         self.hop = hop
         self._reactor = reactor

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
     ConnectingCancelledError,
     ConnectionRefusedError,
+    NoProtocol,
 )
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
@@ -341,6 +342,17 @@ class OptimisticTests(EndpointTestCase):
             self.line.receive(bytes((octet,)))
         self.assertEqual(protocol.received, b"220")
         self.assertIs(self.line.protocol, protocol)
+
+    def test_noProtocol(self) -> None:
+        """
+        Where nobody wants it after all, nothing is left, and nothing is logged.
+        """
+        self.patch(self.factory, "buildProtocol", lambda addr: None)
+        connecting = self.connect(self.socks5(optimistic=True))
+        self.failureResultOf(connecting, NoProtocol)
+        self.assertTrue(self.line.aborted)
+        self.line.gone()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_needsOneWay(self) -> None:
         """
