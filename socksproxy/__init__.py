@@ -5,8 +5,13 @@ What stands here is what programs import; where it lives may change.
 """
 
 from socksproxy.access import PermitAll
+from socksproxy.auth.exempt import Exempt
+from socksproxy.auth.logins import IProxyUser
 from socksproxy.auth.none import NoAuthentication
-from socksproxy.auth.password import IProxyUser, PasswordAuthenticator
+from socksproxy.auth.password import PasswordAuthenticator
+from socksproxy.auth.remembered import IChanging, Remembering
+from socksproxy.auth.threads import IBlocking, InThreads
+from socksproxy.auth.throttle import GuessLimits, Throttle
 from socksproxy.interfaces import (
     IAccessPolicy,
     IAuthenticator,
@@ -33,15 +38,20 @@ __all__ = [
     "Advertised",
     "DirectConnector",
     "EndpointConnector",
+    "Exempt",
+    "GuessLimits",
     "IAccessPolicy",
     "IAuthenticator",
     "IBinder",
+    "IBlocking",
+    "IChanging",
     "IConnector",
     "INegotiation",
     "IProxyUser",
     "IResolver",
     "ISession",
     "Identity",
+    "InThreads",
     "Limits",
     "LocalEnd",
     "NoAuthentication",
@@ -49,11 +59,13 @@ __all__ = [
     "PermitAll",
     "PortRange",
     "ProtocolRelay",
+    "Remembering",
     "Request",
     "Resolver",
     "SOCKS5Factory",
     "SOCKS5Service",
     "SystemSource",
+    "Throttle",
     "__version__",
 ]
 

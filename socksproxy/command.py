@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from socksproxy.outbound.localend import LocalEnd
 from socksproxy.server.factory import SOCKS5Factory
-from socksproxy.service import SOCKS5Service
+from socksproxy.service import IReadAgain, SOCKS5Service
 
 if TYPE_CHECKING:
     from socksproxy.workers import Workers
@@ -87,7 +87,11 @@ class CommandLineService(SOCKS5Service):
         """
         SIGHUP came, which would end this process if nobody cared.
         """
-        log.info("SIGHUP: there is nothing that could be read again.")
+        readable = [each for each in self.endpoints if IReadAgain.providedBy(each)]
+        if not readable:
+            log.info("SIGHUP: there is nothing that could be read again.")
+        for endpoint in readable:
+            endpoint.readAgain()
 
 
 class Worker(CommandLineService):

@@ -29,6 +29,7 @@ __all__ = [
     "TimedOut",
     "mostTelling",
     "replyCodeOf",
+    "wordsOf",
 ]
 
 
@@ -217,3 +218,15 @@ def _rank(exception: BaseException) -> int:
         return _RANKED.index(reply)
     # This machine's own trouble tells least of all about the target.
     return len(_RANKED) + (1 if reply is ReplyCode.NOT_ALLOWED else 2)
+
+
+def wordsOf(exception: BaseException | None) -> str:
+    """
+    What has happened, for a log line.  OpenSSL, which need not be installed, keeps
+    its words in tuples: library, function, reason; the last one tells what all of
+    them come to.
+    """
+    reasons = exception.args[0] if exception is not None and exception.args else None
+    if isinstance(reasons, list) and reasons:
+        return str(reasons[-1][-1])
+    return str(exception) or type(exception).__name__

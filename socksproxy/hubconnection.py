@@ -21,17 +21,21 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.tcp import Connection, Port
 from twisted.python.failure import Failure
 
-__all__ = ["HubConnection", "acceptThrough"]
+__all__ = ["HubConnection", "acceptThrough", "keepUrgentInline"]
 
 TransportAddress = IPv4Address | IPv6Address
 
 IN = getattr(select, "EPOLLIN", 1)
 OUT = getattr(select, "EPOLLOUT", 4)
-HUNG_UP = 0
+LASTING = 0
+"""
+What stays as it is: from then on a short read does not show that there is nothing
+more, as an EOF or what is behind an urgent byte is not told of again.
+"""
 if hasattr(select, "epoll"):
-    HUNG_UP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    LASTING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
 
-READABLE = IN | HUNG_UP
+READABLE = IN | LASTING
 
 ROUNDS = 8
 """
@@ -74,14 +78,24 @@ def acceptThrough(hub: Any, port: object) -> None:
         hub.watch(sock.fileno(), connection)
         return connection
 
-    # What it accepts has it, too.
+    # What it accepts has these, too.
+    keepUrgentInline(port.socket)
     port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     port.transport = accepted  # type: ignore[assignment]
 
 
+def keepUrgentInline(sock: socket.socket) -> None:
+    """
+    Have an urgent byte stay in its place in the stream.  If this were done only when
+    there is one it would be lost to whoever is just reading past it.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
 class HubConnection(Connection):
     """
-    A connection whose socket no other process has.  C{TCP_NODELAY} is set.
+    A connection whose socket no other process has.  C{TCP_NODELAY} and
+    C{SO_OOBINLINE} are set.
     """
 
     logstr = "socksproxy connection"
@@ -123,6 +137,7 @@ class HubConnection(Connection):
         Let the protocol have it.
         """
         self.connected = 1
+        keepUrgentInline(self.socket)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Most protocols here do not want to read yet: it saves a system call
         # or two to ask only when they have said so.
@@ -222,8 +237,6 @@ class HubConnection(Connection):
                 self.readConnectionLost(_DONE)
                 return
             if len(data) < self.bufferSize:
-                # It is empty; but an edge that brought the EOF, too, does not come
-                # again.
                 self._ready &= ~IN
             self.protocol.dataReceived(data)
             if not (self._ready & READABLE and self._wanted & IN):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
@@ -18,6 +19,9 @@ from zope.interface import Attribute, Interface
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command, ReplyCode
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 __all__ = [
     "ANONYMOUS",
@@ -179,6 +183,10 @@ class ISession(Interface):
     host: IAddress = Attribute("The address at which it reached us, an L{IAddress}.")
     policy: IAccessPolicy = Attribute(
         "The L{IAccessPolicy} that every address is put before."
+    )
+    certificate: Certificate | None = Attribute(
+        "What the client has shown, and TLS found valid: a "
+        "C{cryptography.x509.Certificate}.  L{None}: it was not asked, or has left."
     )
 
 
@@ -345,6 +353,13 @@ class IDatagramReceiver(Interface):
     def associationLost() -> None:
         """
         There is no way for datagrams any more, and nobody here has closed it.
+        """
+
+    def datagramRejected(data: bytes) -> None:
+        """
+        One that came is kept from the client: it did not ask for it.
+
+        @param data: its payload.
         """
 
 

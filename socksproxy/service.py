@@ -17,12 +17,25 @@ from twisted.internet.defer import (
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
 from socksproxy.server.factory import SOCKS5Factory
 
-__all__ = ["SOCKS5Service"]
+__all__ = ["IReadAgain", "SOCKS5Service"]
 
 log = Logger()
+
+
+class IReadAgain(Interface):
+    """
+    An endpoint made of files.
+    """
+
+    def readAgain() -> None:
+        """
+        They may have changed.  It never raises: what cannot be used is logged,
+        and all stays as it was.
+        """
 
 
 class SOCKS5Service(Service):

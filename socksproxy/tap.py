@@ -16,14 +16,17 @@ from twisted.application.service import IService
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 
 from socksproxy import __version__
-from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.command import CommandLineService, Parent, Worker
 from socksproxy.options.chaining import ChainingOptions
+from socksproxy.options.logins import LoginOptions
+from socksproxy.options.numbers import count as _count
+from socksproxy.options.numbers import seconds as _seconds
+from socksproxy.options.tls import TLSOptions
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.files import nameServer
@@ -69,28 +72,6 @@ def _portRange(text: str) -> PortRange:
     if found is not None and 0 < int(found[1]) <= int(found[2]) <= 65535:
         return PortRange(int(found[1]), int(found[2]))
     raise ValueError(f"{text!r} is not a range of ports, as in 40000-40999")
-
-
-def _seconds(text: str) -> float:
-    """
-    A number of seconds, perhaps with a fraction.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if 0 <= seconds < float("inf"):
-        return seconds
-    raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
-
-
-def _count(text: str) -> int:
-    """
-    How many of something.
-    """
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise ValueError(f"{text!r} is not a number, 0 or more")
 
 
 def _threads(text: str) -> int:
@@ -151,7 +132,9 @@ def _workers(text: str) -> int:
     return count or 1
 
 
-class Options(usage.Options, AuthOptionMixin, ChainingOptions):
+class Options(
+    usage.Options, AuthOptionMixin, ChainingOptions, LoginOptions, TLSOptions
+):
     """
     The command line.
 
@@ -178,7 +161,7 @@ class Options(usage.Options, AuthOptionMixin, ChainingOptions):
         ["no-bind", None, "Answer BIND with reply 07, command not supported."],
         ["no-udp", None, "Do not serve UDP ASSOCIATE."],
     ]
-    optParameters: ClassVar = [
+    optParameters: ClassVar[list[list[Any]]] = [
         [
             "port",
             "p",
@@ -340,7 +323,7 @@ class Options(usage.Options, AuthOptionMixin, ChainingOptions):
     def opt_listen(self, description: str) -> None:
         """
         A Twisted server endpoint to listen on, like tcp6:1080:interface=\\:\\:1,
-        unix:/run/socks.sock, ssl:1443:privateKey=key.pem:certKey=cert.pem or
+        unix:/run/socks.sock, tls:1443:privateKey=key.pem:certKey=cert.pem or
         systemd:domain=INET:index=0. May be given several times. Then --port and
         --interface count only if they are given too.
         """
@@ -359,9 +342,11 @@ class Options(usage.Options, AuthOptionMixin, ChainingOptions):
     def opt_advertise(self, address: str) -> None:
         """
         Address at which others reach this machine, where it is not its own: that
-        of a NAT that passes --bind-ports on. May be given twice: one for IPv4
-        and one for IPv6.
+        of a NAT that passes --bind-ports and --udp-ports on. May be given twice:
+        one for IPv4 and one for IPv6.
         """
+        if address in ("0.0.0.0", "::"):
+            raise usage.UsageError(f"--advertise {address}: that is nobody's address")
         self._setAddress("advertise", "advertised", address)
 
     def _setAddress(self, option: str, key: str, address: str) -> None:
@@ -398,10 +383,12 @@ class Options(usage.Options, AuthOptionMixin, ChainingOptions):
             _giveUp(f"{' '.join(str(wrong).split())}. Try --help.")
 
     def postOptions(self) -> None:
+        self.checkExemptions()
         if self["bind-interface"] is not None:
             self["local-end"] = replace(
                 self["local-end"], interface=self["bind-interface"]
             )
+        self.checkTLS()
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -409,10 +396,11 @@ class Options(usage.Options, AuthOptionMixin, ChainingOptions):
 
     def opt_auth(self, description: str) -> None:
         """
-        Demand a login, and say how it is checked: file:PATH is a file with a
-        line user:password for each user, memory:USER:PASSWORD is one user,
-        --help-auth lists what else is installed. May be given several times:
-        they are asked in turn.
+        Demand a login, and say how it is checked: htpasswd:PATH is a file with
+        a line user:hash for each user, pam:SERVICE asks PAM, file:PATH is a file
+        with a line user:password for each user, memory:USER:PASSWORD is one
+        user, --help-auth lists what else is installed. May be given several
+        times: they are asked in turn.
         """
         kind, _, path = description.partition(":")
         if kind == "file":
@@ -423,7 +411,12 @@ class Options(usage.Options, AuthOptionMixin, ChainingOptions):
                 raise usage.UsageError(
                     f"--auth {description}: {wrong.strerror}"
                 ) from None
-        super().opt_auth(description)  # type: ignore[no-untyped-call]
+        try:
+            super().opt_auth(description)  # type: ignore[no-untyped-call]
+        except usage.UsageError as wrong:
+            # What a checker says of its argument is not unexpected.
+            reason = str(wrong).removeprefix("Unexpected error: ")
+            raise usage.UsageError(f"--auth {kind}: {reason}") from None
 
     def addChecker(self, checker: Any) -> None:
         """
@@ -476,10 +469,10 @@ def makeService(options: Options) -> IService:
         if number:
             listening = worker.InheritingReactor(reactor, worker.descriptorOf(index))
         try:
-            endpoints.append(serverFromString(listening, description))
+            endpoints.append(options.endpoint(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
-    checkers = options.get("credCheckers")
+    authenticators = options.authenticators(reactor)
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
@@ -496,7 +489,7 @@ def makeService(options: Options) -> IService:
     serves = count == 1 or bool(number)
     factory = SOCKS5Factory(
         reactor,
-        authenticators=[PasswordAuthenticator(checkers)] if checkers else None,
+        authenticators=authenticators,
         connector=options.connectorThrough(reactor, direct, resolver, serves),
         bind=not options["no-bind"],
         advertised=options["advertised"],
@@ -513,7 +506,7 @@ def makeService(options: Options) -> IService:
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
     )
-    grace, isOpen = options["grace"], bool(checkers) or bool(options["open-proxy"])
+    grace, isOpen = options["grace"], bool(authenticators or options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
     if number:
         return Worker(*what)

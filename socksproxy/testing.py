@@ -4,7 +4,7 @@ Fakes for the tests of programs that bring plugs of their own, and for ours.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -27,6 +27,9 @@ from socksproxy.interfaces import (
     Request,
 )
 from socksproxy.wire.address import Address
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 __all__ = [
     "FakeAssociation",
@@ -92,7 +95,9 @@ class FakeSession:
         policy: IAccessPolicy | None = None,
         peer: IAddress | None = None,
         host: IAddress | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
+        self.certificate = certificate
         self.policy: IAccessPolicy = PermitAll() if policy is None else policy
         self.peer: IAddress = peer or IPv4Address("TCP", "192.0.2.2", 40000)
         self.host: IAddress = host or IPv4Address("TCP", "192.0.2.1", 1080)

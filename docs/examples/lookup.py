@@ -28,6 +28,9 @@ class Answer:
     def datagramDropped(self, data):
         self.came.errback(OSError("it was not sent"))
 
+    def datagramRejected(self, data):
+        pass  # a server's own rule, if it has one
+
     def associationLost(self):
         self.came.errback(OSError("the proxy has ended it"))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twisted.python import usage
 
 from socksproxy.interfaces import IConnector
+from socksproxy.options.numbers import seconds
 
 if TYPE_CHECKING:
     from socksproxy.outbound.hop import Hop
@@ -36,19 +37,6 @@ def _strategy(text: str) -> str:
     raise ValueError(f"{text!r} is not one of {', '.join(STRATEGIES)}")
 
 
-def _seconds(text: str) -> float:
-    """
-    A number of seconds, perhaps with a fraction.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if 0 <= seconds < float("inf"):
-        return seconds
-    raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
-
-
 class ChainingOptions:
     """
     What the command line says of other proxies.
@@ -69,7 +57,7 @@ class ChainingOptions:
             10.0,
             "Seconds that a proxy of --via has to be connected to, and as many until "
             "it has let us in; 0 is no limit.",
-            _seconds,
+            seconds,
         ],
         [
             "via-probe",
@@ -77,7 +65,7 @@ class ChainingOptions:
             0.0,
             "Seconds between two looks at whether the proxies of a --via with several "
             "are there; 0 is to wait for a client that needs one.",
-            _seconds,
+            seconds,
         ],
     ]
 

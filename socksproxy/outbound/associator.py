@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections import deque
 from enum import Enum
 from typing import Any, cast
 
@@ -38,7 +39,8 @@ QUEUED = 64
 QUEUED_BYTES = 1 << 18
 """
 Datagrams of one association, and their bytes, that wait for their names to
-resolve; more are dropped.
+resolve.  When there are more the oldest are dropped: a name that nobody answers
+for shall not be in the way of others.
 """
 
 REMEMBERED = 256
@@ -134,7 +136,8 @@ class Association:
         self._contacted: dict[object, None] | None = (
             None if associator.filter is Filter.NONE else {}
         )
-        self._waiting: dict[Address, list[bytes]] = {}
+        # The name that has waited longest first.
+        self._waiting: dict[Address, deque[bytes]] = {}
         self._queued = self._queuedBytes = 0
         self._lookUps: dict[Address, Deferred[Any]] = {}
         # Names whose addresses take turns shall not.
@@ -208,20 +211,28 @@ class Association:
     # Names.
 
     def _sendToName(self, data: bytes, name: Address) -> None:
-        if self._queued >= QUEUED or self._queuedBytes + len(data) > QUEUED_BYTES:
-            self._receiver.datagramDropped(data)
-            return
         self._queued += 1
         self._queuedBytes += len(data)
         waiting = self._waiting.get(name)
-        if waiting is not None:
+        if waiting is None:
+            self._waiting[name] = deque((data,))
+            lookUp = self._lookUps[name] = maybeDeferred(
+                self._associator.resolver.resolve, name
+            )
+            lookUp.addBoth(self._resolved, name)
+        else:
             waiting.append(data)
-            return
-        self._waiting[name] = [data]
-        lookUp = self._lookUps[name] = maybeDeferred(
-            self._associator.resolver.resolve, name
-        )
-        lookUp.addBoth(self._resolved, name)
+        while self._queued > QUEUED or self._queuedBytes > QUEUED_BYTES:
+            self._dropOldest()
+
+    def _dropOldest(self) -> None:
+        name, waiting = next(iter(self._waiting.items()))
+        data = waiting.popleft()
+        self._queued -= 1
+        self._queuedBytes -= len(data)
+        self._receiver.datagramDropped(data)
+        if not waiting:
+            self._lookUps[name].cancel()
 
     def _resolved(self, outcome: list[Address] | Failure, name: Address) -> None:
         self._lookUps.pop(name, None)
@@ -253,6 +264,8 @@ class Association:
             self._remember(self._sources, source, address)
         if self._contacted is None or self._known(address) in self._contacted:
             self._receiver.datagramReceived(data, address)
+        else:
+            self._receiver.datagramRejected(data)
 
     def _known(self, address: Address) -> object:
         """

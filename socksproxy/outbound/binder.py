@@ -37,6 +37,12 @@ BACKLOG = 4
 Connections that may wait for us to look at them: one is wanted.
 """
 
+TRIES = 8
+"""
+Until a socket listens, another process can bind one to the same port; whoever
+listens first has it, and the other one looks for another.
+"""
+
 _ANYBODY = ("0.0.0.0", "::", "0")
 """
 What clients name when they do not know whom.  A name that only resolves to one of
@@ -160,20 +166,35 @@ class Binder:
         raise mostTelling(failures)
 
     def _listen(self, addressType: AddressType) -> socket.socket:
-        listening = socket.socket(_familyOf(addressType), socket.SOCK_STREAM)
+        """
+        @raise GeneralFailure: there is no port for it.
+        @raise OSError: we have run out of something.
+        """
+        for tries in reversed(range(TRIES)):
+            listening = self._bound(addressType)
+            try:
+                listening.listen(BACKLOG)
+                break
+            except OSError as wrong:
+                listening.close()
+                if wrong.errno != errno.EADDRINUSE or not tries:
+                    raise
+        return listening
+
+    def _bound(self, addressType: AddressType) -> socket.socket:
+        made = socket.socket(_familyOf(addressType), socket.SOCK_STREAM)
         try:
-            listening.setblocking(False)
+            made.setblocking(False)
             if os.name == "posix":
                 # What was accepted holds no port, over or not.
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if addressType == AddressType.IPV6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._ports.bind(listening, self._localEnd.prepare(listening) or "")
-            listening.listen(BACKLOG)
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._ports.bind(made, self._localEnd.prepare(made) or "")
         except BaseException:
-            listening.close()
+            made.close()
             raise
-        return listening
+        return made
 
 
 @implementer(IBinding, IReadDescriptor)

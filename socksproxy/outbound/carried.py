@@ -120,6 +120,11 @@ class Carrying:
         if self._received is not None:
             self.receiver.associationLost()
 
+    def datagramRejected(self, data: bytes) -> None:
+        """
+        It cannot have come from the proxy: a datagram is sent there first of all.
+        """
+
     def datagramDropped(self, data: bytes) -> None:
         try:
             self.receiver.datagramDropped(Datagram.parse(data).data)

@@ -95,6 +95,10 @@ class _OnTheWay:
     def host(self) -> IAddress:
         return self._session.host
 
+    @property
+    def certificate(self) -> Any:
+        return self._session.certificate
+
 
 @implementer(ISession)
 class _Nobody:
@@ -104,6 +108,7 @@ class _Nobody:
 
     policy = _NoPolicy()
     peer = host = IPv4Address("TCP", "0.0.0.0", 0)
+    certificate = None
 
 
 _NOBODY = _Nobody()

@@ -9,6 +9,7 @@ import random
 import socket
 from dataclasses import dataclass
 
+from socksproxy.errors import GeneralFailure
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
@@ -60,8 +61,8 @@ class PortRange:
         Bind a socket to one of the ports that nobody else has, at C{host}.
 
         @param scope: of a link-local IPv6 address, the number of its interface.
-        @raise OSError: all are taken (C{EADDRINUSE}), or it cannot be bound there
-            for another reason.
+        @raise GeneralFailure: all are taken, or the system does not let us have
+            them: neither is the client's fault, nor says it anything of a target.
         """
         ports = range(self.first, self.last + 1)
         # Not the first free one: that would be the one that was just let go.
@@ -71,12 +72,12 @@ class PortRange:
                 sock.bind((host, port, 0, scope) if scope else (host, port))
             except OSError as wrong:
                 if wrong.errno != errno.EADDRINUSE:
-                    raise
+                    raise GeneralFailure(
+                        f"no port at {host or 'any address'}: {wrong.strerror}"
+                    ) from wrong
             else:
                 return
-        raise OSError(
-            errno.EADDRINUSE, f"all ports from {self.first} to {self.last} are in use"
-        )
+        raise GeneralFailure(f"all ports from {self.first} to {self.last} are in use")
 
 
 ANY_PORT = PortRange()

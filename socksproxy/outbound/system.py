@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from socksproxy.daemonpool import startedPool
 from socksproxy.errors import HostUnreachable
 from socksproxy.outbound.resolver import Answer, IAddressSource
 from socksproxy.wire.address import Address
@@ -35,20 +34,6 @@ _NO_ADDRESS = {
 """
 What the system says when it knows that there is none.
 """
-
-
-class _Thread(Thread):
-    """
-    One that does not keep the process from ending: C{getaddrinfo} comes back
-    when it likes.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, daemon=True)
-
-
-class _Threads(ThreadPool):
-    threadFactory = _Thread
 
 
 @implementer(IAddressSource)
@@ -101,21 +86,12 @@ class SystemSource:
         if not self._queue or len(self._running) >= self._threads:
             return
         if self._pool is None:
-            self._pool = self._started()
+            self._pool = startedPool(self._reactor, self._threads, "resolver")
         host = next(iter(self._queue))
         del self._queue[host]
         self._running.add(host)
         asked = deferToThreadPool(self._reactor, self._pool, self._ask, host)
         asked.addBoth(self._asked, host)
-
-    def _started(self) -> ThreadPool:
-        pool = _Threads(0, self._threads, "resolver")
-        pool.start()
-        # Not stop(), which would wait for the threads.
-        self._reactor.addSystemEventTrigger(
-            "during", "shutdown", pool.adjustPoolsize, 0, 0
-        )
-        return pool
 
     def _asked(self, answer: Answer | Failure, host: str) -> None:
         self._running.remove(host)

@@ -287,6 +287,9 @@ class DatagramRelay:
         self.bytesSent -= len(data)
         self._dropped += 1
 
+    def datagramRejected(self, data: bytes) -> None:
+        self._dropped += 1
+
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:
     if len(known) >= REMEMBERED:

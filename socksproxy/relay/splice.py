@@ -26,7 +26,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socksproxy.hubconnection import HubConnection
+from socksproxy.hubconnection import HubConnection, keepUrgentInline
 from socksproxy.relay.hub import Hub, IWatcher
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.relay.pipes import CAPACITY, Pipe, PipePool
@@ -251,9 +251,7 @@ class Leg:
         for ever; a copy reads past it, and this way the byte stays in its
         place in the stream.
         """
-        if not self._copyOnly:
-            self._copyOnly = True
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
+        self._copyOnly = True
 
     def endWriting(self) -> None:
         """
@@ -329,6 +327,7 @@ class SpliceRelay:
                 transport.letGo()
             else:
                 transport.pauseProducing()
+                keepUrgentInline(transport.socket)
         fromClient = self._client = Leg(self, client)
         fromTarget = self._target = Leg(self, target.transport)
         fromClient.peer = fromTarget

@@ -85,6 +85,8 @@ class Admission:
         self._countOpen = countOpen
         # What is left by our own count, which is checked when it says nothing.
         self._left = 0
+        # What was said to be taken, or to come, beyond what every session needs.
+        self._extra = 0
         self._clock = clock
         self._maxConnections = maxConnections
         self._limit = descriptors
@@ -143,6 +145,7 @@ class Admission:
         number is negative, has not any longer.
         """
         self._left -= descriptors
+        self._extra += descriptors
         if descriptors > 0 and self._limit is not None:
             if self._left <= 0:
                 self._measure()
@@ -206,10 +209,13 @@ class Admission:
     def _measure(self) -> None:
         """
         Count what is open, and what those will need who are about to connect.
+
+        Of what is extra, nobody knows how much is open.  So all of it is yet to
+        come: it will all be given back, and must not be more then than there is.
         """
         if self._descriptors is not None:
             coming = sum(not session.isConnected for session in self._admitted)
-            self._left = self._descriptors - self._countOpen() - coming
+            self._left = self._descriptors - self._countOpen() - coming - self._extra
 
     def _acceptFewer(self) -> None:
         """

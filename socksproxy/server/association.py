@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from socksproxy.errors import CommandNotSupported, GeneralFailure, NotAllowed
+from socksproxy.errors import CommandNotSupported, NotAllowed
 from socksproxy.interfaces import IAssociation, IAssociator, ISession, Request
 from socksproxy.outbound.reachable import Advertised, PortRange
 from socksproxy.relay.datagrams import DatagramRelay
@@ -115,11 +115,9 @@ class Associations:
         )
         try:
             self._ports.bind(sock, address.host, getattr(host, "scopeID", 0))
-        except OSError as wrong:
+        except BaseException:
             sock.close()
-            raise GeneralFailure(
-                f"there is no UDP port for the client: {wrong.strerror}"
-            ) from wrong
+            raise
         return sock
 
     def _closed(self, clientHost: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, ConnectionClosed
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -25,6 +25,7 @@ from socksproxy.errors import (
     RemoteProtocolError,
     TimedOut,
     replyCodeOf,
+    wordsOf,
 )
 from socksproxy.hubconnection import HubConnection
 from socksproxy.interfaces import (
@@ -46,6 +47,8 @@ from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from socksproxy.server.factory import SOCKS5Factory
 
 __all__ = ["Session"]
@@ -149,6 +152,13 @@ class Session(Protocol):
     def policy(self) -> IAccessPolicy:
         return self._factory.policy
 
+    @property
+    def certificate(self) -> Certificate | None:
+        if self._state is _GONE or not hasattr(self.transport, "getPeerCertificate"):
+            return None
+        shown = self.transport.getPeerCertificate()
+        return None if shown is None else shown.to_cryptography()
+
     # What the transport says.
 
     def connectionMade(self) -> None:
@@ -211,6 +221,11 @@ class Session(Protocol):
         if self._state is _RELAYING:
             self._relay.client.connectionLost(reason)
             return
+        if self._state is _HANDSHAKE:
+            why = "the client left during the handshake"
+            if not reason.check(ConnectionClosed):
+                why = f"TLS failed: {wordsOf(reason.value)}"
+            self._factory.sessionRefused(self, why, None)
         self._state = _GONE
         self._cancelPending()
         self._over()
@@ -252,6 +267,7 @@ class Session(Protocol):
         if self._state is _RELAYING:
             self._relay.abort(reason)
         else:
+            self._state = _CLOSING
             self.transport.abortConnection()
 
     # The handshake.

@@ -51,6 +51,9 @@ _PACKAGES = {
     "socksify": "dante-client",
     "danted": "dante-server",
     "tinyproxy": "tinyproxy-bin",
+    "htpasswd": "apache2-utils",
+    "mkpasswd": "whois",
+    "fail2ban-regex": "fail2ban",
 }
 """
 The Debian package of a program, where it has another name.

@@ -91,3 +91,21 @@ class BenchmarkTests(ProcessTestCase):
         for row in ("idle", "session", "name", "message", "lone", "bulk", "upload"):
             self.assertRegex(finished.output, rf"(?m)^{row} +failed +[1-9]")
         self.assertRegex(finished.errors, "load open: wrong bytes after 0")
+
+
+class LoginBenchmarkTests(ProcessTestCase):
+    """
+    C{benchmarks/logins.py}.
+    """
+
+    def test_rows(self) -> None:
+        """
+        Each kind of hash has its row.
+        """
+        finished = self.run_(
+            *(sys.executable, "-B", str(sourceFile("benchmarks/logins.py"))),
+            *("--tries", "2", "--", "--handshake-timeout", "0"),
+        )
+        self.assertEqual((finished.status, finished.errors), (0, ""), repr(finished))
+        for kind in ("bcrypt, cost 5", "bcrypt, cost 10", "argon2id", "SHA-512 crypt"):
+            self.assertRegex(finished.output, rf"(?m)^{kind}( +[0-9.]+){{4}}$")

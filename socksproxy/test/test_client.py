@@ -703,6 +703,9 @@ class Receiver:
     def associationLost(self) -> None:
         raise AssertionError("it was not to be lost")
 
+    def datagramRejected(self, data: bytes) -> None:
+        raise AssertionError("nobody but a server would")
+
     def next(self) -> Deferred[tuple[bytes, Address]]:
         """
         The next one.

@@ -73,6 +73,9 @@ class Receiver:
     def associationLost(self) -> None:
         self.lost += 1
 
+    def datagramRejected(self, data: bytes) -> None:
+        raise AssertionError("nobody but a server would")
+
 
 class AssociationTests(SynchronousTestCase):
     """

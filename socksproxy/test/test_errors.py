@@ -29,6 +29,7 @@ from socksproxy.errors import (
     TTLExpired,
     mostTelling,
     replyCodeOf,
+    wordsOf,
 )
 from socksproxy.wire.constants import ReplyCode
 
@@ -259,3 +260,27 @@ class MostTellingTests(SynchronousTestCase):
         first, second = osError(errno.ECONNREFUSED), osError(errno.ECONNREFUSED)
         self.assertIs(mostTelling([first, second]), first)
         self.assertIs(mostTelling(iter([second, first])), second)
+
+
+class WordsTests(SynchronousTestCase):
+    """
+    L{wordsOf} says what has happened.
+    """
+
+    def test_OpenSSL(self) -> None:
+        """
+        Of what OpenSSL says the last reason is taken, which sums it up.
+        """
+        queue = [
+            ("rsa routines", "", "block type is not 01"),
+            ("SSL routines", "", "certificate verify failed"),
+        ]
+        self.assertEqual(wordsOf(Exception(queue)), "certificate verify failed")
+
+    def test_others(self) -> None:
+        """
+        All else has a text, or at least a type.
+        """
+        self.assertEqual(wordsOf(ValueError("no way")), "no way")
+        self.assertEqual(wordsOf(ValueError()), "ValueError")
+        self.assertEqual(wordsOf(Exception([])), "[]")

@@ -47,6 +47,7 @@ class Receiver:
     def __init__(self) -> None:
         self.received: list[tuple[bytes, Address]] = []
         self.dropped: list[bytes] = []
+        self.rejected: list[bytes] = []
 
     def datagramReceived(self, data: bytes, source: Address) -> None:
         self.received.append((data, source))
@@ -56,6 +57,9 @@ class Receiver:
 
     def associationLost(self) -> None:
         raise AssertionError("nobody but us could close it")
+
+    def datagramRejected(self, data: bytes) -> None:
+        self.rejected.append(data)
 
 
 @implementer(IResolver)
@@ -258,6 +262,7 @@ class SendingTests(AssociatorTestCase):
             heard.append(bool(self.receiver.received))
             self.receiver.received.clear()
         self.assertEqual(heard, expected)
+        self.assertEqual(self.receiver.rejected, [b"x"] * expected.count(False))
 
     def test_filterForgets(self) -> None:
         """
@@ -503,19 +508,45 @@ class NameTests(AssociatorTestCase):
 
     def test_queue(self) -> None:
         """
-        So many wait for their names, and no more.
+        So many wait for their names, and no more: then the oldest are dropped, of
+        the name that has waited longest.
         """
         for number in range(QUEUED + 2):
             name = Address.name(f"{number % 3}.example", 9)
             self.association.send(bytes((number,)), name)
-        self.assertEqual(
-            self.receiver.dropped, [bytes((QUEUED,)), bytes((QUEUED + 1,))]
-        )
+        self.assertEqual(self.receiver.dropped, [b"\0", b"\3"])
         self.assertEqual(len(self.names.asked), 3)
         for number in range(3):
             self.names.answer(number, "127.0.0.1")
-        self.association.send(b"x", Address.name("another.example", 9))
+        for _ in range(QUEUED):
+            self.association.send(b"x", Address.name("another.example", 9))
         self.assertEqual(len(self.receiver.dropped), 2)
+
+    def test_silentName(self) -> None:
+        """
+        A name that nobody answers for is not in the way of others, however much
+        is sent to it, and whether or not those are known already; nor are many
+        such names, the oldest of which are given up.
+        """
+        target, address = self.target()
+        for _ in range(2 * QUEUED):
+            self.association.send(b"x", Address.name("silent.example", 9))
+        self.association.send(b"one", self.named(address, "slow.example"))
+        self.names.known["quick.example"] = ["127.0.0.1"]
+        self.association.send(b"two", self.named(address, "quick.example"))
+        self.assertEqual(target.recv(9), b"two")
+        self.names.answer(1, "127.0.0.1")
+        self.assertEqual(target.recv(9), b"one")
+        self.assertEqual(self.names.cancelled, 0)
+        for number in range(QUEUED + 2):
+            self.association.send(b"x", Address.name(f"{number}.example", 9))
+        self.assertEqual(self.names.cancelled, 3)
+        self.association.close()
+        self.assertEqual(self.names.cancelled, QUEUED + 3)
+        # All but the two, each once.
+        self.assertEqual(self.receiver.dropped, [b"x"] * (3 * QUEUED + 2))
+        self.assertEqual(self.association._queued, 0)
+        self.assertEqual(self.association._queuedBytes, 0)
 
     def test_queuedBytes(self) -> None:
         """
@@ -527,6 +558,7 @@ class NameTests(AssociatorTestCase):
         self.assertEqual(self.receiver.dropped, [LARGE])
         self.association.send(b"small", Address.name("example.org", 9))
         self.assertEqual(len(self.receiver.dropped), 1)
+        self.assertLessEqual(self.association._queuedBytes, QUEUED_BYTES)
 
     def test_close(self) -> None:
         """

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from socksproxy.errors import HostUnreachable, TimedOut, replyCodeOf
+from socksproxy.errors import GeneralFailure, HostUnreachable, TimedOut, replyCodeOf
 from socksproxy.hubconnection import HubConnection
 from socksproxy.interfaces import (
     IAccessPolicy,
@@ -29,7 +29,7 @@ from socksproxy.interfaces import (
     ISession,
     Request,
 )
-from socksproxy.outbound.binder import Binder
+from socksproxy.outbound.binder import TRIES, Binder
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.localend import LocalEnd
 from socksproxy.outbound.reachable import Advertised, PortRange
@@ -519,10 +519,53 @@ class AddressTests(BinderTestCase):
         )
         first = self.listening(LOCAL4)
         self.assertEqual(first.address.port, port)
-        failure = self.failureResultOf(self.bind(LOCAL4), OSError)
-        self.assertIs(replyCodeOf(failure.value), ReplyCode.GENERAL_FAILURE)
+        self.failureResultOf(self.bind(LOCAL4), GeneralFailure)
         self.assertEqual(self.reactor.readers, {first})
         self.connect(first, "127.0.0.1")
         self.accepted(first)
         second = self.listening(LOCAL4)
         self.assertEqual(second.address.port, port)
+
+    def test_race(self) -> None:
+        """
+        When another process listens on the port that was just bound, another port
+        is taken.
+        """
+        rivals: list[socket.socket] = []
+
+        class Raced(PortRange):
+            def bind(self, sock: socket.socket, host: str, scope: int = 0) -> None:
+                super().bind(sock, host, scope)
+                if len(rivals) < 3:
+                    rival = socket.socket()
+                    rivals.append(rival)
+                    rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    rival.bind(sock.getsockname())
+                    rival.listen()
+
+        self.binder = Binder(self.reactor, self.resolver, ports=Raced())
+        try:
+            binding = self.listening(LOCAL4)
+            self.assertEqual(len(rivals), 3)
+            self.assertNotIn(
+                binding.address.port, [rival.getsockname()[1] for rival in rivals]
+            )
+        finally:
+            for rival in rivals:
+                rival.close()
+
+    def test_lostRaces(self) -> None:
+        """
+        Not without end; and no socket is left.
+        """
+        made = []
+
+        class Loses(socket.socket):
+            def listen(self, *backlog: int) -> None:
+                made.append(self)
+                raise OSError(errno.EADDRINUSE, "")
+
+        self.patch(socket, "socket", Loses)
+        failure = self.failureResultOf(self.bind(LOCAL4), OSError)
+        self.assertIs(replyCodeOf(failure.value), ReplyCode.GENERAL_FAILURE)
+        self.assertEqual([one.fileno() for one in made], [-1] * TRIES)

@@ -5,11 +5,13 @@ Tests for L{socksproxy.outbound.reachable}.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from socksproxy.errors import GeneralFailure
 from socksproxy.outbound.reachable import (
     ANY_PORT,
     NOWHERE_ELSE,
@@ -79,12 +81,11 @@ class PortRangeTests(SynchronousTestCase):
             ports = PortRange(first, first + 3)
             try:
                 found = {self.bound(ports) for _ in range(4)}
-            except OSError:
+            except GeneralFailure:
                 continue  # Somebody else has one of them.
             break
         self.assertEqual(found, set(range(first, first + 4)))
-        refused = self.assertRaises(OSError, self.bound, ports)
-        self.assertEqual(refused.errno, errno.EADDRINUSE)
+        refused = self.assertRaises(GeneralFailure, self.bound, ports)
         self.assertIn(str(first), str(refused))
 
     def test_scope(self) -> None:
@@ -103,9 +104,18 @@ class PortRangeTests(SynchronousTestCase):
 
     def test_otherTrouble(self) -> None:
         """
-        An address that this machine does not have is no question of ports.
+        An address that this machine does not have is no question of ports, and
+        whatever it is that we may not have is nothing that a rule refuses.
         """
         refused = self.assertRaises(
-            OSError, self.bound, PortRange(20000, 20009), "192.0.2.1"
+            GeneralFailure, self.bound, PortRange(20000, 20009), "192.0.2.1"
         )
-        self.assertEqual(refused.errno, errno.EADDRNOTAVAIL)
+        self.assertIn(os.strerror(errno.EADDRNOTAVAIL), str(refused))
+
+        class Refuses:
+            def bind(self, address: object) -> None:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        sock: Any = Refuses()
+        refused = self.assertRaises(GeneralFailure, PortRange(20, 20).bind, sock, "")
+        self.assertIn("any address", str(refused))

@@ -149,6 +149,7 @@ class InstallTests(ProcessTestCase):
             names = set(archive.namelist())
         self.assertIn("socksproxy/py.typed", names)
         self.assertIn("twisted/plugins/socksproxy_plugin.py", names)
+        self.assertIn("twisted/plugins/socksproxy_cred.py", names)
         self.assertNotIn("twisted/__init__.py", names)
         self.assertNotIn("twisted/plugins/__init__.py", names)
         packaged = {

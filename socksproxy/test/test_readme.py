@@ -173,7 +173,7 @@ class ReadmeTests(ProcessTestCase):
         """
         options = Options()
         table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
-        self.assertEqual(len(table), 15)
+        self.assertEqual(len(table), 21)
         for name, default in table:
             self.assertEqual(float(options[name]), float(default), name)
         self.assertEqual(float(options["idle-timeout"]), Limits().idleTimeout)
@@ -183,9 +183,9 @@ class ReadmeTests(ProcessTestCase):
         Every command line that the README prints is one that is understood.
         """
         users = Path(self.directory()) / "users"
-        users.write_text("alice:correct horse\n")
+        users.write_text(f"alice:$2y$05${'.' * 53}\n")
         found = re.findall(r"^ {4}twistd -n socks5 (.*)$", self.text, re.M)
         self.assertGreater(len(found), 3)
         for line in found:
-            words = line.replace("'", "").replace("file:users", f"file:{users}")
+            words = line.replace("'", "").replace(":users", f":{users}")
             Options().parseOptions(words.split())

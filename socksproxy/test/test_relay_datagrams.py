@@ -274,6 +274,14 @@ class FromClientTests(RelayTestCase):
         self.assertEqual(self.relay.bytesSent, 3)
         self.assertEqual(self.relay.dropped, 1)
 
+    def test_rejected(self) -> None:
+        """
+        Nor does what a filter has kept away count as received.
+        """
+        self.relay.datagramRejected(b"stranger")
+        self.assertEqual(self.relay.datagramsReceived, 0)
+        self.assertEqual(self.relay.dropped, 1)
+
     @settings(deadline=None, max_examples=10_000)
     @given(
         st.lists(

@@ -13,6 +13,7 @@ from twisted.trial.runner import TestLoader
 
 from socksproxy.test.processes import PATIENCE, script
 from socksproxy.test.relaysuite import SEEDS
+from socksproxy.test.test_bind import BindTestCase, answer, connected
 from socksproxy.test.test_udp import UDPTestCase
 
 REACTORS = ("epoll", "poll", "select", "asyncio")
@@ -26,7 +27,7 @@ MODULES = [
 ]
 
 
-class ReactorTests(UDPTestCase):
+class ReactorTests(UDPTestCase, BindTestCase):
     """
     What is promised is promised under all of them.
     """
@@ -68,6 +69,13 @@ class ReactorTests(UDPTestCase):
             one.socket.sendall(data)
             self.assertEqual(other.receive(len(data)), data)
         self.assertExchanges(self.associated(proxy), self.target())
+        waiting, bound = self.bound(proxy)
+        came = self.client(connected(bound))
+        self.assertEqual(answer(waiting), (0, came.socket.getsockname()))
+        came.socket.sendall(data)
+        self.assertEqual(waiting.receive(len(data)), data)
+        # It still waits when the proxy stops.
+        self.bound(proxy)
         client.socket.close()
         self.assertEqual(target.receive(1), b"")
         target.socket.close()

@@ -159,6 +159,27 @@ class AdmissionTests(SynchronousTestCase):
         self.assertTrue(self.port.reading)
         admission.close()
 
+    def test_tookLess(self) -> None:
+        """
+        What sessions could have taken and have not is no more, when they are over,
+        than what there is.
+        """
+        admission = self.makeAdmission(0, 80)
+        sessions = [FakeSession() for _ in range(20)]
+        for session in sessions:
+            self.open += 2
+            session.isConnected = True
+            admission.opened(session)
+            admission.took(2)
+        admission._measure()
+        for session in sessions:
+            self.open -= 2
+            admission.took(-2)
+            admission.closed(session)
+            self.assertLessEqual(admission._left, 70 - self.open)
+        self.assertEqual(self.open, 0)
+        admission.close()
+
     def test_connectedSessionsNeedNoMore(self) -> None:
         """
         A session that has its target's descriptor is not counted twice.

@@ -30,6 +30,7 @@ from socksproxy.testing import (
     FakeConnector,
     MemoryTransport,
 )
+from socksproxy.udpsocket import UDPSocket
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command, ReplyCode
@@ -426,6 +427,28 @@ class RefusedTests(AssociateTestCase):
         self.patch(self.connector, "associate", raises)
         _, transport = self.request()
         self.assertEqual(self.reply(transport), Reply(ReplyCode.NETWORK_UNREACHABLE))
+
+    def test_cannotStart(self) -> None:
+        """
+        When its socket cannot be watched, though the client was answered, that is
+        logged, and all is closed.
+        """
+
+        def fails(udp: UDPSocket) -> None:
+            raise OSError(errno.ENOSPC, "too many watched")
+
+        self.patch(UDPSocket, "start", fails)
+        session, transport = self.request()
+        [association] = self.connector.associations
+        association.associate()
+        self.assertTrue(transport.aborted)
+        self.assertEqual(association.closed, 1)
+        transport.lose(session, ConnectionLost())
+        opened = self.factory.associations
+        assert opened is not None
+        self.assertEqual(opened._counts, {})
+        self.assertEqual(len(self.factory.admission), 0)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_noDescriptor(self) -> None:
         """

@@ -9,10 +9,11 @@ import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -260,6 +261,56 @@ class HandshakeTests(SessionTestCase):
         transport.lose(session, ConnectionLost())
         self.assertEqual(len(self.factory.admission), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_leavesOneLine(self) -> None:
+        """
+        Whoever leaves during the handshake costs one line, with what TLS had to
+        say if that was why; one who was told to leave already costs no other.
+        """
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        failed = Exception([("SSL routines", "", "wrong version number")])
+        for why, reason in (
+            (ConnectionDone(), "the client left during the handshake"),
+            (ConnectionLost(), "the client left during the handshake"),
+            (failed, "TLS failed: wrong version number"),
+        ):
+            session, transport = self.client()
+            transport.lose(session, why)
+            (event,) = events
+            events.clear()
+            self.assertEqual(event["reason"], reason)
+        session, transport = self.client()
+        session.abort("the proxy stopped")
+        transport.lose(session, ConnectionLost())
+        self.assertEqual(events, [])
+
+    def test_certificate(self) -> None:
+        """
+        Plugs can see the client's certificate as long as it is there, if there
+        is any.
+        """
+        session, _ = self.client()
+        self.assertIsNone(session.certificate)
+
+        class Certified(MemoryTransport):
+            shown: Any = None
+
+            def getPeerCertificate(self) -> Any:
+                return self.shown
+
+            def to_cryptography(self) -> str:
+                return "certificate"
+
+        transport = Certified()
+        session, _ = self.client(transport=transport)
+        self.assertIsNone(session.certificate)
+        transport.shown = transport
+        self.assertEqual(session.certificate, "certificate")
+        transport.lose(session)
+        self.assertIsNone(session.certificate)
 
     def test_tooMuchBeforeItWasAsked(self) -> None:
         """

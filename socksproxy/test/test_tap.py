@@ -277,6 +277,7 @@ class MistakeTests(ProcessTestCase):
         What others are told is one IP address for each family.
         """
         self.assertOneLine(("--advertise", "proxy.example"), "proxy.example")
+        self.assertOneLine(("--advertise", "::"), "nobody's address")
         self.assertOneLine(
             ("--advertise", "203.0.113.7", "--advertise", "203.0.113.8"),
             "203.0.113.8",

@@ -1,36 +1,27 @@
 """
-UDP ASSOCIATE, with a real C{twistd}, real clients and real networks.
+UDP ASSOCIATE, with a real C{twistd} and clients of a few lines.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import shutil
 import socket
+import ssl
 import struct
-import sys
-import textwrap
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from unittest import SkipTest, skipIf
-
-from twisted.names import dns
+from unittest import skipIf
 
 from socksproxy.test.processes import (
     PATIENCE,
     Client,
-    Finished,
     ProcessTestCase,
     Proxy,
     needs,
+    script,
 )
-from socksproxy.test.test_replies import NamespaceTestCase
-
-try:
-    import socks
-except ImportError:
-    socks = None
+from socksproxy.test.test_bind import openFiles
 
 
 def header(host: str, port: int, fragment: int = 0) -> bytes:
@@ -58,9 +49,16 @@ class Associated:
     def __init__(self, tcp: Client, bound: tuple[str, int]) -> None:
         self.tcp = tcp
         self.bound = bound
-        self.udp = socket.socket(tcp.socket.family, socket.SOCK_DGRAM)
+        self.reopen(("::1" if ":" in bound[0] else "127.0.0.1", 0))
+
+    def reopen(self, address: tuple[str, int]) -> None:
+        """
+        Go on with another socket, at an address of the client's own.
+        """
+        self.udp = socket.socket(self.tcp.socket.family, socket.SOCK_DGRAM)
         self.udp.settimeout(PATIENCE)
-        self.udp.connect(bound)
+        self.udp.bind(address)
+        self.udp.connect(self.bound)
 
     def send(self, data: bytes, host: str, port: int, fragment: int = 0) -> None:
         self.udp.send(header(host, port, fragment) + data)
@@ -78,6 +76,37 @@ class Associated:
     def close(self) -> None:
         self.tcp.socket.close()
         self.udp.close()
+
+
+def udpSockets(proxy: Proxy) -> list[int]:
+    """
+    The ports of all UDP sockets of a process.
+    """
+    mine = openFiles(proxy, "socket:")
+    net = Path(f"/proc/{proxy.process.pid}/net")
+    return [
+        int(fields[1].rpartition(":")[2], 16)
+        for table in ("udp", "udp6")
+        for fields in map(str.split, (net / table).read_text().splitlines()[1:])
+        if f"socket:[{fields[9]}]" in mine
+    ]
+
+
+WITHOUT_HUB = """
+import os
+del os.splice
+
+from twisted.application.service import Application
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from socksproxy import SOCKS5Factory, SOCKS5Service
+
+factory = SOCKS5Factory(reactor)
+assert factory.hub is None
+application = Application("proxy")
+endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+SOCKS5Service(factory, [endpoint]).setServiceParent(application)
+"""
 
 
 class UDPTestCase(ProcessTestCase):
@@ -113,6 +142,17 @@ class UDPTestCase(ProcessTestCase):
         target.settimeout(PATIENCE)
         target.bind((host, 0))
         return target
+
+    def assertAnswered(self, client: Associated, target: socket.socket) -> None:
+        """
+        As L{assertExchanges}, but that something else may come before the answer.
+        """
+        host, port = target.getsockname()
+        client.send(b"question", host, port)
+        _, source = target.recvfrom(99)
+        target.sendto(b"answer", source)
+        while client.receive(host, port) != b"answer":
+            pass
 
     def assertExchanges(
         self, client: Associated, target: socket.socket, data: bytes = b"hello"
@@ -242,7 +282,7 @@ class AssociationTests(UDPTestCase):
     def test_filter(self) -> None:
         """
         Everybody can answer, or, with C{--udp-filter}, only hosts, or their
-        ports, that the client has sent to.
+        ports, that the client has sent to; others are counted.
         """
         for filter, heard in (("none", 3), ("address", 2), ("port", 1)):
             proxy = self.startProxy("--port", "0", "--udp-filter", filter)
@@ -254,6 +294,9 @@ class AssociationTests(UDPTestCase):
                 sender.sendto(b"x", relay)
             for sender in senders[-heard:]:
                 self.assertEqual(client.receive(*sender.getsockname()), b"x")
+            client.close()
+            self.until(lambda: ": closed, " in proxy.log, "no end")  # noqa: B023
+            self.assertIn(f"{1 + heard} received, {3 - heard} dropped", proxy.log)
             self.assertQuiet(proxy)
 
     def test_ports(self) -> None:
@@ -302,6 +345,147 @@ class AssociationTests(UDPTestCase):
         self.assertEqual(self.client(proxy.greeted()).request("0.0.0.0", 0, 3)[0], 7)
         self.assertQuiet(proxy)
 
+    def test_advertised(self) -> None:
+        """
+        C{--advertise}: each client is told the address of its own family, and a
+        port that is the true one.
+        """
+        proxy = self.startProxy(
+            *("--listen", "tcp6:0:interface=\\:\\:", "--open-proxy"),
+            *("--advertise", "203.0.113.7", "--advertise", "2001:db8::7"),
+        )
+        target = self.target()
+        for host, told in (("127.0.0.1", "203.0.113.7"), ("::1", "2001:db8::7")):
+            client = self.client(proxy.greeted(host))
+            code, (bound, port) = client.request("0.0.0.0", 0, 3)
+            self.assertEqual((code, bound), (0, told))
+            reached = Associated(client, (host, port))
+            self.addCleanup(reached.close)
+            self.assertExchanges(reached, target)
+        self.assertQuiet(proxy)
+
+    def test_ownPorts(self) -> None:
+        """
+        Datagrams for the proxy's own ports and for the client's own go round in no
+        circle.
+        """
+        proxy = self.startProxy()
+        client = self.associated(proxy)
+        target = self.target()
+        outside = self.assertExchanges(client, target)
+        client.send(b"to the relay", *client.bound)
+        client.send(b"to myself", *client.udp.getsockname())
+        client.send(b"to the other side", *outside)
+        self.assertEqual(client.receive(*outside), b"to the other side")
+        self.assertExchanges(client, target)
+        client.close()
+        self.until(lambda: ": closed, " in proxy.log, "no end")
+        self.assertIn("5 datagrams sent, 3 received, 0 dropped", proxy.log)
+        self.assertQuiet(proxy)
+
+    def test_gone(self) -> None:
+        """
+        That the client's port is closed, which the system tells the proxy when it
+        sends there, ends nothing: the client may open it again.
+        """
+        proxy = self.startProxy()
+        client = self.associated(proxy)
+        target = self.target()
+        relay = self.assertExchanges(client, target)
+        mine = client.udp.getsockname()
+        client.udp.close()
+        for _ in range(5):
+            target.sendto(b"to nobody", relay)
+        # By now those were taken, as a rule.
+        self.assertExchanges(self.associated(proxy), self.target())
+        client.reopen(mine)
+        self.assertAnswered(client, target)
+        self.assertQuiet(proxy)
+
+    def test_workers(self) -> None:
+        """
+        Workers serve it as well.
+        """
+        proxy = self.startProxy("--port", "0", "--workers", "2")
+        target = self.target()
+        for _ in range(4):
+            self.assertExchanges(self.associated(proxy), target)
+        self.assertQuiet(proxy)
+
+    @needs("openssl")
+    @skipIf(find_spec("OpenSSL") is None, "pyOpenSSL is not installed")
+    def test_TLS(self) -> None:
+        """
+        A client that came by TLS has an association as others have, which ends
+        with its connection.
+        """
+        directory = self.directory()
+        key, certificate = (os.path.join(directory, name) for name in "kc")
+        made = self.run_(
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
+            *("-keyout", key, "-out", certificate, "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+        )
+        self.assertEqual(made.status, 0, repr(made))
+        proxy = self.startProxy(
+            "--listen",
+            f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
+        )
+        context = ssl.create_default_context(cafile=certificate)
+        target = self.target()
+        for leaves in (Client.reset, lambda client: client.socket.close()):
+            plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
+            tls = context.wrap_socket(plain, server_hostname="127.0.0.1")
+            client = self.client(Client(tls))
+            client.greet()
+            code, bound = client.request("0.0.0.0", 0, 3)
+            self.assertEqual(code, 0)
+            associated = Associated(client, bound)
+            self.addCleanup(associated.close)
+            for size in (0, 5, 60_000):
+                self.assertExchanges(associated, target, os.urandom(size))
+            tls.sendall(b"this has no meaning")
+            self.assertExchanges(associated, target)
+            self.assertEqual(len(udpSockets(proxy)), 2)
+            leaves(client)
+            self.until(lambda: not udpSockets(proxy), "the association lives on")
+        self.assertEqual(proxy.log.count("4 datagrams sent, 4 received, 0 dropped"), 2)
+        self.assertQuiet(proxy)
+
+    def test_withoutHub(self) -> None:
+        """
+        Where the system has no epoll or no splice it is the same, but that the
+        kernel keeps nobody away: all strangers are seen, and counted.
+        """
+        path = Path(self.directory(), "proxy.tac")
+        path.write_text(WITHOUT_HUB)
+        proxy = self.startProcess(
+            [script("twistd"), "-n", "--pidfile=", "--no_save", "-y", str(path)]
+        )
+        self.until(lambda: proxy.ports, "the proxy does not listen")
+        client = self.associated(proxy)
+        target = self.target()
+        for size in (0, 5, 60_000):
+            relay = self.assertExchanges(client, target, os.urandom(size))
+        host, port = target.getsockname()
+        for other in (self.target("127.0.0.2"), self.target()):
+            other.sendto(header(host, port) + b"later", client.bound)
+        with self.target() as refusing:
+            refused = refusing.getsockname()[1]
+        mine = client.udp.getsockname()
+        for _ in range(3):
+            client.send(b"x", "127.0.0.1", refused)
+        self.assertExchanges(client, target)
+        client.udp.close()
+        target.sendto(b"to nobody", relay)
+        client.reopen(mine)
+        self.assertAnswered(client, target)
+        client.close()
+        self.until(lambda: ": closed, " in proxy.log, "no end")
+        self.assertIn(" 8 datagrams sent, 6 received, 2 dropped", proxy.log)
+        self.assertEqual(udpSockets(proxy), [])
+        self.assertQuiet(proxy)
+
     def test_UNIX(self) -> None:
         """
         A client on a UNIX socket has no address to send datagrams from: 07.
@@ -327,18 +511,28 @@ class AssociationTests(UDPTestCase):
 
     def test_nothingLeft(self) -> None:
         """
-        No descriptor is left over from 1,000 associations that end in every way:
-        the client leaves, resets, ends its side, falls silent; with targets that
-        answer, that refuse, that have a name.
+        No descriptor and no port is left over from 1,000 associations that end in
+        every way: the client leaves, resets, ends its side, falls silent, or does
+        not even wait for the answer; with targets that answer, that refuse, that
+        have a name, and that have a name which nobody has looked up yet.
         """
         proxy = self.startProxy("--port", "0", "--udp-timeout", "3")
-        self.assertExchanges(self.associated(proxy), target := self.target())
-        refusing = self.target()
-        refused = refusing.getsockname()[1]
-        refusing.close()
-        before = proxy.descriptors - 3
+        target = self.target()
+        with self.target() as refusing:
+            refused = refusing.getsockname()[1]
+        client = self.associated(proxy)
+        client.send(b"x", "localhost", refused)
+        self.assertExchanges(client, target)
+        client.close()
+        self.until(lambda: not udpSockets(proxy), "the first one lives on")
+        before = proxy.descriptors
         silent: list[Associated] = []
         for number in range(1_000):
+            if number % 5 == 4:
+                hasty = proxy.greeted()
+                hasty.socket.sendall(b"\x05\x03\x00\x01" + bytes(6))
+                (hasty.reset if number % 2 else hasty.socket.close)()
+                continue
             client = self.associated(proxy)
             if number % 3 == 0:
                 self.assertExchanges(client, target)
@@ -347,12 +541,13 @@ class AssociationTests(UDPTestCase):
                 client.send(b"x", "::1", refused)
             else:
                 client.send(b"x", "localhost", refused)
-            if number % 4 == 0:
+                client.send(b"x", f"host-{number}.invalid", refused)
+            if number % 5 == 0:
                 client.close()
-            elif number % 4 == 1:
+            elif number % 5 == 1:
                 client.tcp.reset()
                 client.udp.close()
-            elif number % 4 == 2:
+            elif number % 5 == 2:
                 client.tcp.socket.shutdown(socket.SHUT_WR)
                 client.udp.close()
             else:
@@ -362,201 +557,9 @@ class AssociationTests(UDPTestCase):
                     self.assertTrue(one.tcp.isReset())
                     one.close()
                 silent.clear()
-        self.until(
-            lambda: proxy.descriptors <= before, f"{proxy.descriptors} > {before}"
-        )
+        self.assertEqual(silent, [])
+        self.until(lambda: not udpSockets(proxy), "there are UDP sockets")
+        self.until(lambda: proxy.descriptors == before, "descriptors are left")
         for reason in ("closed", "reset by the client", "idle for too long"):
-            self.until(lambda why=reason: f": {why}, " in proxy.log, reason)  # type: ignore[misc]
+            self.assertIn(f": {reason}, ", proxy.log)
         self.assertQuiet(proxy)
-
-
-@needs("dnsmasq")
-@skipIf(socks is None, "PySocks is not installed: pip install PySocks")
-class PySocksTests(UDPTestCase):
-    """
-    PySocks, which asks a name server.
-    """
-
-    def nameServer(self) -> int:
-        """
-        dnsmasq on loopback, by IPv4 and IPv6.
-
-        @return: its port.
-        """
-        program = shutil.which("dnsmasq")
-        assert program is not None
-        for _ in range(10):
-            with self.target() as free:
-                port = int(free.getsockname()[1])
-            server = self.startProcess(
-                [
-                    *(
-                        program,
-                        f"--port={port}",
-                        "--host-record=four.example,192.0.2.7",
-                    ),
-                    *("--listen-address=127.0.0.1", "--listen-address=::1"),
-                    *("--bind-interfaces", "--no-daemon", "--log-facility=-"),
-                    *("--conf-file=/dev/null", "--no-hosts", "--no-resolv"),
-                    *("--local=/example/", "--user=", "--group="),
-                ]
-            )
-            self.until(
-                lambda server=server: (  # type: ignore[misc]
-                    "started" in server.errors or server.process.poll() is not None
-                ),
-                "dnsmasq does not start",
-            )
-            if server.process.poll() is None:
-                return port
-        raise SkipTest(f"dnsmasq does not run: {server.errors}")
-
-    def test_queries(self) -> None:
-        """
-        Queries reach the server by its IPv4 address, its IPv6 address and its
-        name, and its answers come back.
-        """
-        port = self.nameServer()
-        proxy = self.startProxy()
-        asking = socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(asking.close)
-        asking.settimeout(PATIENCE)
-        asking.set_proxy(socks.SOCKS5, "127.0.0.1", proxy.port)
-        asking.bind(("127.0.0.1", 0))
-        for number, host in enumerate(("127.0.0.1", "::1", "localhost")):
-            query = dns.Message(number, recDes=1)
-            query.addQuery(b"four.example", dns.A)
-            asking.sendto(query.toStr(), (host, port))
-            data, source = asking.recvfrom(4096)
-            answer = dns.Message()
-            answer.fromStr(data)
-            self.assertEqual(answer.id, number)
-            payload: Any = answer.answers[0].payload
-            self.assertEqual(payload.dottedQuad(), "192.0.2.7")
-            hosts = ("127.0.0.1", "::1") if host == "localhost" else (host,)
-            self.assertIn(source[0], hosts)
-            self.assertEqual(source[1], port)
-        asking.close()
-        self.until(lambda: "3 datagrams sent, 3 received, 0 dropped" in proxy.log, "")
-        self.assertQuiet(proxy)
-
-
-PROXY = """
-    import sys
-    from twisted.internet import reactor
-    from twisted.internet.endpoints import serverFromString
-    from twisted.python.log import startLogging
-    from socksproxy import SOCKS5Factory, SOCKS5Service
-    from socksproxy.outbound.reachable import Advertised, PortRange
-
-    startLogging(sys.stdout)
-    factory = SOCKS5Factory(
-        reactor, advertised=Advertised("10.0.2.1"), udpPorts=PortRange(41000, 41003)
-    )
-    endpoint = serverFromString(reactor, "tcp:1080:interface=10.0.1.1")
-    SOCKS5Service(factory, [endpoint]).startService()
-    reactor.run()
-"""
-
-CLIENT = """
-    import socket, subprocess, sys
-
-    tcp = socket.create_connection(("10.0.2.1", 1080))
-    tcp.sendall(b"\\5\\1\\0")
-    assert tcp.recv(2) == b"\\5\\0"
-    tcp.sendall(b"\\5\\3\\0\\1" + bytes(6))
-    reply = tcp.recv(10)
-    assert reply[:4] == b"\\5\\0\\0\\1", reply
-    relay = socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big")
-    print(*relay)
-    target = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    target.bind(("10.0.2.2", 9))
-    target.settimeout(60)
-    head = b"\\0\\0\\0\\1\\x0a\\0\\2\\2\\0\\x09"
-    sends = (
-        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
-        "s.sendto(bytes.fromhex(sys.argv[1]), (sys.argv[2], int(sys.argv[3])))"
-    )
-
-    def stranger():
-        subprocess.run(
-            ["ip", "netns", "exec", sys.argv[1], sys.executable, "-c", sends]
-            + [(head + b"stranger").hex(), relay[0], str(relay[1])], check=True
-        )
-
-    stranger()
-    mine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    mine.settimeout(60)
-    mine.sendto(head + b"one", relay)
-    data, source = target.recvfrom(99)
-    print(data.decode(), source[0])
-    target.sendto(b"two", source)
-    data, source = mine.recvfrom(99)
-    assert source == relay, source
-    print(data.removeprefix(head).decode())
-    stranger()
-    mine.sendto(head + b"three", relay)
-    print(target.recv(99).decode())
-"""
-
-
-class NATTests(NamespaceTestCase):
-    """
-    A proxy in a private network.
-    """
-
-    def test_advertised(self) -> None:
-        """
-        Beyond a NAT a client is told the address that it can reach, and its
-        datagrams go through; those of a third host are dropped, before and after
-        the client's own.
-        """
-        if shutil.which("nft") is None:
-            self.skipTest("nft is not installed: apt-get install nftables")
-        router, client, third = (self.namespace() for _ in range(3))
-        self.join(self.a, router, "e1")
-        self.join(router, client, "e2")
-        self.join(router, third, "e3")
-        self.set(router, "ipv4/ip_forward=1")
-        self.ip(self.a, "route add default via 10.0.1.2")
-        self.ip(client, "route add default via 10.0.2.1")
-        self.ip(third, "route add default via 10.0.3.1")
-        for rule in (
-            "add table ip t",
-            "add chain ip t in { type nat hook prerouting priority -100 ; }",
-            "add chain ip t out { type nat hook postrouting priority 100 ; }",
-            "add rule ip t in ip daddr 10.0.2.1 tcp dport 1080 dnat to 10.0.1.1",
-            "add rule ip t in ip daddr 10.0.2.1 udp dport 41000-41003 dnat to 10.0.1.1",
-            "add rule ip t out ip saddr 10.0.1.0/24 masquerade",
-        ):
-            self.check("ip", "netns", "exec", router, "nft", rule)
-        proxy = self.startInside(self.a, PROXY)
-        self.until(lambda: "SOCKS5Factory starting" in proxy.log, proxy.log)
-        done = self.runInside(client, CLIENT, third)
-        self.assertEqual(done.status, 0, repr(done))
-        where, one, two, three = done.output.splitlines()
-        self.assertRegex(where, r"^10\.0\.2\.1 4100[0-3]$")
-        self.assertEqual((one, two, three), ("one 10.0.2.1", "two", "three"))
-        self.until(lambda: "1 dropped" in proxy.log, proxy.log)
-        self.assertIn("2 datagrams sent, 1 received, 1 dropped", proxy.log)
-        self.assertQuiet(proxy)
-
-    def startInside(self, namespace: str, program: str) -> Proxy:
-        """
-        Start a Python program in a namespace.
-        """
-        path = Path(self.directory()) / "program.py"
-        path.write_text(textwrap.dedent(program))
-        return self.startProcess(
-            ["ip", "netns", "exec", namespace, sys.executable, str(path)]
-        )
-
-    def runInside(self, namespace: str, program: str, *arguments: str) -> Finished:
-        """
-        Run one to its end.
-        """
-        path = Path(self.directory()) / "program.py"
-        path.write_text(textwrap.dedent(program))
-        return self.run_(
-            *("ip", "netns", "exec", namespace, sys.executable, str(path), *arguments)
-        )

@@ -16,16 +16,18 @@ PACKAGE = Path(socksproxy.__file__).parent
 
 FLOORS = (
     ("wire",),
-    ("errors", "deadlines", "hubconnection", "udpsocket"),
+    ("errors", "deadlines", "daemonpool", "hubconnection", "udpsocket"),
     ("interfaces",),
     ("auth", "access", "client", "outbound", "relay"),
     ("server",),
     ("options",),
     ("monitor",),
     ("service",),
+    ("tls",),
     ("worker",),
     ("workers",),
     ("command",),
+    ("options",),
     ("tap",),
 )
 """
