@@ -75,7 +75,9 @@ def measured(kind: str, tries: int, options: list[str]) -> list[str]:
         path = Path(directory) / "users"
         stored = KINDS[kind](b"right-password")
         path.write_bytes(b"".join(b"user%d:%b\n" % (n, stored) for n in range(10)))
-        command = ["socks5", "--port", "{port}", "--auth", f"htpasswd:{path}", *options]
+        command = ["socks5", "--port", "{port}", "--auth", f"htpasswd:{path}"]
+        # All of them are wrong.
+        command += ["--login-pause-after", "0", "--login-ban-after", "0", *options]
         with running(f"exec {{twistd}} {shlex.join(command)}") as proxy:
             for number in range(10):
                 refused(proxy.port, b"user%d" % number)

@@ -27,6 +27,7 @@ __all__ = [
     "RequestFailed",
     "TTLExpired",
     "TimedOut",
+    "isTimeout",
     "mostTelling",
     "replyCodeOf",
     "wordsOf",
@@ -210,9 +211,16 @@ _RANKED = (
 )
 
 
+def isTimeout(exception: BaseException) -> bool:
+    """
+    Whether nobody has said no, but nobody has answered either.
+    """
+    return isinstance(exception, _TIMEOUTS)
+
+
 def _rank(exception: BaseException) -> int:
     reply = replyCodeOf(exception)
-    if isinstance(exception, _TIMEOUTS):
+    if isTimeout(exception):
         return len(_RANKED)
     if reply in _RANKED:
         return _RANKED.index(reply)

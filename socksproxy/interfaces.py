@@ -8,12 +8,18 @@ and costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    ITCPTransport,
+)
 from zope.interface import Attribute, Interface
 
 from socksproxy.wire.address import Address
@@ -29,6 +35,7 @@ __all__ = [
     "Denied",
     "DialectStep",
     "Granted",
+    "Handover",
     "IAccessPolicy",
     "IAssociation",
     "IAssociator",
@@ -36,12 +43,16 @@ __all__ = [
     "IBinder",
     "IBinding",
     "IConnector",
+    "IConversation",
     "IDatagramReceiver",
     "IDialect",
+    "IDialectFactory",
     "ILogins",
+    "INameResolver",
     "INegotiation",
     "ISecurityLayer",
     "ISession",
+    "ITargets",
     "Identity",
     "NegotiationStep",
     "Request",
@@ -100,6 +111,8 @@ class ISecurityLayer(Interface):
     def wrap(data: bytes) -> bytes:
         """
         Protect bytes that go to the client.
+
+        @param data: 1 to 32,768 bytes.
         """
 
     def unwrap(received: ReceiveBuffer) -> bytes | None:
@@ -113,6 +126,8 @@ class ISecurityLayer(Interface):
     def wrapDatagram(datagram: bytes) -> bytes:
         """
         Protect one whole datagram that goes to the client.
+
+        @raise ValueError: then it would be too long.
         """
 
     def unwrapDatagram(datagram: bytes) -> bytes:
@@ -128,12 +143,11 @@ class Continue:
     """
     Nothing is decided yet: send C{response} and go on.
 
-    @ivar securityLayer: an L{ISecurityLayer} that protects all that follows
-        C{response}, both ways.
+    @ivar securityLayer: protects all that follows C{response}, both ways.
     """
 
     response: bytes
-    securityLayer: object = None
+    securityLayer: ISecurityLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +156,12 @@ class Granted:
     The client is who it says.
 
     @ivar response: is sent first, in clear; may be empty.
-    @ivar securityLayer: an L{ISecurityLayer} that protects all that follows.
+    @ivar securityLayer: protects all that follows, both ways.
     """
 
     identity: Identity
     response: bytes = b""
-    securityLayer: object = None
+    securityLayer: ISecurityLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +182,19 @@ How a negotiation goes on.
 """
 
 
-DialectStep = Continue | Request | Denied
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """
+    One request and one answer are not all: the rest of the connection is
+    C{conversation}'s, with what has come already and was not taken.
+    """
+
+    conversation: IConversation
+
+
+DialectStep = Continue | Request | Denied | Handover
 """
-How a conversation goes on: a request is what it leads to.
+How a conversation goes on: a request is what it leads to, most often.
 """
 
 
@@ -332,6 +356,26 @@ class IAssociator(Interface):
         """
 
 
+class INameResolver(Interface):
+    """
+    Tor's RESOLVE and RESOLVE_PTR: look-ups for their own sake.  A connector that
+    can do this provides it too.  Both fail, and are cancelled, as in
+    L{IConnector.connect}.
+    """
+
+    def addressOf(request: Request, session: ISession) -> Deferred[Address]:
+        """
+        @return: fires with one address of C{request.destination}, which
+            C{session.policy.permitsAddress} permits.
+        """
+
+    def nameOf(request: Request, session: ISession) -> Deferred[Address]:
+        """
+        @return: fires with the name of C{request.destination}, an address, which
+            C{session.policy.permitsAddress} permits.
+        """
+
+
 class IDatagramReceiver(Interface):
     """
     Who gets the datagrams that targets send.
@@ -416,15 +460,118 @@ class IDialect(Interface):
         @raise RemoteProtocolError: there is no way to answer what came.
         """
 
-    def answer(code: ReplyCode, bound: Address) -> bytes:
+    def answer(
+        code: ReplyCode, bound: Address, cause: BaseException | None = None
+    ) -> bytes:
         """
         The answer to the request.
 
-        @param bound: BND.ADDR and BND.PORT; never a name.
+        @param bound: BND.ADDR and BND.PORT; a name for RESOLVE_PTR only.
+        @param cause: what the request failed with, for a dialect that can say
+            more of it than C{code} does.
         """
 
     def abandon() -> None:
         """
         The connection is gone and there was no request: let go of whatever
         the conversation has led to, a login among it.
+        """
+
+
+class IDialectFactory(Interface):
+    """
+    One proxy protocol that a server speaks.  One object serves all connections.
+    """
+
+    firstBytes: bytes = Attribute(
+        "What its conversations can begin with, an octet each.  Of two protocols "
+        "that want the same octet the first has it."
+    )
+
+    def buildDialect(
+        session: ISession, authenticators: Sequence[IAuthenticator]
+    ) -> IDialect:
+        """
+        A client has connected and sent such an octet, which is still there to be
+        taken.
+
+        @param authenticators: the server's, in its order of preference.
+        """
+
+
+class ITargets(Interface):
+    """
+    What an L{IConversation} has from the server: the same way to targets as every
+    request, under the same rules, limits and deadlines, and in the same log.
+    """
+
+    clock: IReactorTime = Attribute("Where time comes from.")
+    idleWatch: Any = Attribute(
+        "The L{IdleWatch <socksproxy.relay.idle.IdleWatch>} of the server's relays."
+    )
+    requestTimeout: float = Attribute(
+        "Seconds that a client has for a request; 0: any."
+    )
+    closeTimeout: float = Attribute(
+        "Seconds that a client has to take its last answer; 0: any."
+    )
+
+    def connect(
+        request: Request, protocolFactory: IProtocolFactory
+    ) -> Deferred[IProtocol]:
+        """
+        As in L{IConnector.connect}, but the policy is asked about the request
+        first, it has its deadline, and what it fails with is always something
+        that L{replyCodeOf <socksproxy.errors.replyCodeOf>} knows: it was logged.
+        At most one connection may be open, or on its way, at a time.
+        """
+
+    def finished(counts: Any, reason: str) -> None:
+        """
+        The connection that C{connect} has made is over.
+
+        @param counts: an L{IWatched <socksproxy.relay.idle.IWatched>}.
+        @param reason: in words for the log.
+        """
+
+    def refused(reason: str) -> None:
+        """
+        The client asked for something that did not come to be a request.
+
+        @param reason: as in L{Denied}.
+        """
+
+
+class IConversation(Interface):
+    """
+    What a dialect hands a connection over to.
+    """
+
+    client: Any = Attribute(
+        "Who is told what the client's transport tells, an L{IHalfCloseableProtocol "
+        "<twisted.internet.interfaces.IHalfCloseableProtocol>} too."
+    )
+
+    def start(
+        transport: ITCPTransport,
+        early: bytes,
+        ended: bool,
+        targets: ITargets,
+        finished: Callable[[], object],
+    ) -> None:
+        """
+        @param early: what the client has sent already.
+        @param ended: whether it has ended its side, too.
+        @param finished: called once, when the client's connection is gone, and
+            all that was opened for it.
+        """
+
+    def drain() -> None:
+        """
+        The server stops: end it as soon as nobody waits for anything.
+        """
+
+    def abort(reason: str) -> None:
+        """
+        End it now, and all that was opened for it.
         """

@@ -23,6 +23,8 @@ from twisted.python import usage
 from socksproxy import __version__
 from socksproxy.command import CommandLineService, Parent, Worker
 from socksproxy.options.chaining import ChainingOptions
+from socksproxy.options.dialects import DialectOptions
+from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.options.logins import LoginOptions
 from socksproxy.options.numbers import count as _count
 from socksproxy.options.numbers import seconds as _seconds
@@ -38,7 +40,11 @@ from socksproxy.outbound.resolver import (
     IAddressSource,
     Resolver,
 )
-from socksproxy.outbound.system import THREADS, SystemSource
+from socksproxy.outbound.system import (
+    THREADS,
+    ReverseSystemSource,
+    SystemSource,
+)
 from socksproxy.relay.hub import Hub
 from socksproxy.server.factory import Limits, SOCKS5Factory
 from socksproxy.wire.address import Address
@@ -133,7 +139,13 @@ def _workers(text: str) -> int:
 
 
 class Options(
-    usage.Options, AuthOptionMixin, ChainingOptions, LoginOptions, TLSOptions
+    usage.Options,
+    AuthOptionMixin,
+    ChainingOptions,
+    DialectOptions,
+    LoginOptions,
+    GSSAPIOptions,
+    TLSOptions,
 ):
     """
     The command line.
@@ -143,9 +155,9 @@ class Options(
 
     synopsis = "[options]"
     longdesc = (
-        "A SOCKS5 proxy server (RFC 1928, RFC 1929). Without --auth everybody who "
-        "can reach it may use it, so then it listens on loopback addresses only, "
-        "unless --open-proxy says that this is wanted."
+        "A proxy server that speaks SOCKS5, SOCKS4 and HTTP on one port. Without "
+        "--auth or --gssapi everybody who can reach it may use it, so then it listens "
+        "on loopback addresses only, unless --open-proxy says that this is wanted."
     )
     supportedInterfaces = (IUsernamePassword,)
     authOutput = sys.stdout
@@ -315,6 +327,10 @@ class Options(
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # Those from docstrings have the source's line ends in them.
+        self.docs = {
+            name: " ".join((doc or "").split()) for name, doc in self.docs.items()
+        }
         self["listen"] = []
         self["local-end"] = ANY_LOCAL_END
         self["advertised"] = NOWHERE_ELSE
@@ -472,7 +488,10 @@ def makeService(options: Options) -> IService:
             endpoints.append(options.endpoint(listening, description))
         except Exception as wrong:
             _giveUp(f"--listen {description}: {wrong}. Try --help.")
-    authenticators = options.authenticators(reactor)
+    try:
+        authenticators = options.authenticators(reactor)
+    except ValueError as wrong:
+        _giveUp(f"{wrong}. Try --help.")
     hub, resolver = Hub.of(reactor), _resolverFor(reactor, options)
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
@@ -485,6 +504,7 @@ def makeService(options: Options) -> IService:
         bindPorts=options["bind-ports"] or ANY_PORT,
         advertised=options["advertised"],
         associator=associator,
+        names=_resolverFor(reactor, options, isReverse=True),
     )
     serves = count == 1 or bool(number)
     factory = SOCKS5Factory(
@@ -505,6 +525,8 @@ def makeService(options: Options) -> IService:
         ),
         udp=not options["no-udp"],
         udpPorts=options["udp-ports"] or ANY_PORT,
+        dialects=options["protocols"],
+        resolve=not options["no-resolve"],
     )
     grace, isOpen = options["grace"], bool(authenticators or options["open-proxy"])
     what = (reactor, factory, endpoints, grace, isOpen, localEnd)
@@ -519,16 +541,20 @@ def makeService(options: Options) -> IService:
     return CommandLineService(*what)
 
 
-def _resolverFor(reactor: Any, options: Options) -> Resolver:
+def _resolverFor(reactor: Any, options: Options, isReverse: bool = False) -> Resolver:
+    """
+    @param isReverse: whether it finds the names of addresses.
+    """
     source: IAddressSource
     servers = options["resolver"]
     if servers is None:
-        source = SystemSource(reactor, options["resolver-threads"])
+        kind = ReverseSystemSource if isReverse else SystemSource
+        source = kind(reactor, options["resolver-threads"])
     else:
         # What few want is loaded for them alone.
-        from socksproxy.outbound.dns import DNSSource
+        from socksproxy.outbound.dns import DNSSource, ReverseDNSSource
 
-        source = DNSSource(reactor, servers)
+        source = (ReverseDNSSource if isReverse else DNSSource)(reactor, servers)
     return Resolver(
         reactor, source, options["resolver-cache"], options["resolver-negative-cache"]
     )

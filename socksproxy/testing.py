@@ -23,6 +23,7 @@ from socksproxy.interfaces import (
     IBinding,
     IConnector,
     IDatagramReceiver,
+    INameResolver,
     ISession,
     Request,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "FakeBinder",
     "FakeBinding",
     "FakeConnector",
+    "FakeNameResolver",
     "FakeSession",
     "MemoryTransport",
 ]
@@ -281,3 +283,34 @@ class FakeAssociator(FakeConnector):
         association = FakeAssociation(request, session, receiver)
         self.associations.append(association)
         return association.result
+
+
+@implementer(INameResolver)
+class FakeNameResolver(FakeConnector):
+    """
+    A connector that resolves, too, when the test says so.
+
+    @ivar asked: the requests, in their order.
+    @ivar results: what each call returned.
+    @ivar cancelled: how many of these nobody wants any more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Request] = []
+        self.results: list[Deferred[Address]] = []
+        self.cancelled = 0
+
+    def addressOf(self, request: Request, session: ISession) -> Deferred[Address]:
+        return self._ask(request)
+
+    def nameOf(self, request: Request, session: ISession) -> Deferred[Address]:
+        return self._ask(request)
+
+    def _ask(self, request: Request) -> Deferred[Address]:
+        self.asked.append(request)
+        self.results.append(Deferred(self._cancel))
+        return self.results[-1]
+
+    def _cancel(self, result: Deferred[Address]) -> None:
+        self.cancelled += 1

@@ -13,7 +13,7 @@ from socksproxy.interfaces import Continue
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command
-from socksproxy.wire.socks4 import MAX_USER_ID, Reply, ReplyCode, Request
+from socksproxy.wire.socks4 import MAX_STRING, Code, Reply, Request
 
 __all__ = ["SOCKS4Conversation"]
 
@@ -33,8 +33,8 @@ class SOCKS4Conversation:
         @param destination: with a name it is 4a that is spoken.
         @raise ValueError: C{userId} cannot be one.
         """
-        if b"\0" in userId or len(userId) > MAX_USER_ID:
-            raise ValueError(f"a user id has no NUL, and {MAX_USER_ID} bytes at most")
+        if b"\0" in userId or len(userId) > MAX_STRING:
+            raise ValueError(f"a user id has no NUL, and {MAX_STRING} bytes at most")
         self._request = Request(command, destination, userId).encode()
 
     def advance(self, received: ReceiveBuffer) -> ConversationStep | None:
@@ -44,9 +44,9 @@ class SOCKS4Conversation:
         reply = Reply.parse(received)
         if reply is None:
             return None
-        if reply.code == ReplyCode.GRANTED:
-            return Replied(reply.address)
-        if reply.code == ReplyCode.REJECTED:
+        if reply.code == Code.GRANTED:
+            return Replied(reply.bound)
+        if reply.code == Code.REFUSED:
             raise GeneralFailure("the proxy answered: rejected or failed")
         raise LoginRefused("the proxy asked identd, and refused")
 

@@ -136,6 +136,7 @@ class LoginOptions:
         unix = self.get("no-auth-from-unix", False)
         if networks or places or unix:
             found.append(Exempt(networks, places, unix))
+        logins = self.gssapiAuthenticators(reactor)
         checkers = self.get("credCheckers")
         if checkers:
             limits = GuessLimits(
@@ -151,11 +152,10 @@ class LoginOptions:
                 self["login-cache"],
                 changing=checkers,
             )
-            found.append(
+            logins.append(
                 PasswordAuthenticator([remembering], Throttle(reactor, limits))
             )
-        else:
-            found += self.certificateAuthenticators()
+        found += logins or self.certificateAuthenticators()
         return found or None
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import implementer
 
-from socksproxy.errors import NotAllowed
+from socksproxy.errors import HostUnreachable, NotAllowed
 from socksproxy.interfaces import (
     IAssociation,
     IAssociator,
@@ -19,6 +19,7 @@ from socksproxy.interfaces import (
     IBinding,
     IConnector,
     IDatagramReceiver,
+    INameResolver,
     ISession,
     Request,
 )
@@ -34,18 +35,19 @@ from socksproxy.outbound.reachable import (
     PortRange,
 )
 from socksproxy.outbound.resolver import IResolver, Resolver
-from socksproxy.outbound.system import SystemSource
+from socksproxy.outbound.system import ReverseSystemSource, SystemSource
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
 __all__ = ["DirectConnector"]
 
 
-@implementer(IConnector, IBinder, IAssociator)
+@implementer(IConnector, IBinder, IAssociator, INameResolver)
 class DirectConnector:
     """
     Resolves, asks the policy about each address, and dials.  For BIND it
-    listens, see L{Binder}, and for UDP ASSOCIATE there is L{Associator}.
+    listens, see L{Binder}, and for UDP ASSOCIATE there is L{Associator}.  It tells
+    what it resolves, too.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class DirectConnector:
         bindPorts: PortRange = ANY_PORT,
         advertised: Advertised = NOWHERE_ELSE,
         associator: IAssociator | None = None,
+        names: IResolver | None = None,
     ) -> None:
         """
         @param reactor: provides L{IReactorFDSet
@@ -70,12 +73,14 @@ class DirectConnector:
         @param hub: for connections, the L{Dialer} and the L{Associator}; for the
             latter two is C{localEnd}.
         @param associator: an L{Associator} with all of these unless given.
+        @param names: finds names, given addresses; the system's unless given.
         """
         self._reactor = reactor
         self._hub = hub
         if resolver is None:
             resolver = Resolver(reactor, SystemSource(reactor))
         self._resolver = resolver
+        self._names = names or Resolver(reactor, ReverseSystemSource(reactor))
         self._dialer = dialer or Dialer(reactor, hub=hub, localEnd=localEnd)
         self._binder = Binder(reactor, resolver, localEnd, bindPorts, advertised)
         self._associator = associator or Associator(reactor, resolver, hub, localEnd)
@@ -100,6 +105,35 @@ class DirectConnector:
         self, request: Request, session: ISession, receiver: IDatagramReceiver
     ) -> Deferred[IAssociation]:
         return self._associator.associate(request, session, receiver)
+
+    def addressOf(self, request: Request, session: ISession) -> Deferred[Address]:
+        destination = request.destination
+        if destination.type == AddressType.NAME:
+            found = self._resolver.resolve(destination)
+        else:
+            found = succeed([destination])
+        return found.addCallback(self._best, request, session)
+
+    def nameOf(self, request: Request, session: ISession) -> Deferred[Address]:
+        destination = request.destination
+        if destination.type == AddressType.NAME:
+            return fail(HostUnreachable("only an address has a name to be found"))
+        if not session.policy.permitsAddress(destination, request, session):
+            return fail(NotAllowed("a rule refuses the address"))
+        return self._names.resolve(destination).addCallback(lambda found: found[0])
+
+    def _best(
+        self, addresses: list[Address], request: Request, session: ISession
+    ) -> Address:
+        """
+        The one to tell, where only one can be told: an IPv4 address if there is
+        one, which is all that many who ask can take.
+        """
+        permits = session.policy.permitsAddress
+        permitted = [a for a in addresses if permits(a, request, session)]
+        if not permitted:
+            raise NotAllowed("a rule refuses the address")
+        return min(permitted, key=lambda address: address.type != AddressType.IPV4)
 
     def _dial(
         self, addresses: list[Address], request: Request, session: ISession

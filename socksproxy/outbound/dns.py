@@ -11,6 +11,7 @@ domains of C{resolv.conf}.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Sequence
 from itertools import chain
@@ -21,13 +22,13 @@ from twisted.names import dns
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socksproxy.errors import HostUnreachable, TimedOut
+from socksproxy.errors import HostUnreachable, RemoteProtocolError, TimedOut
 from socksproxy.outbound.exchange import Exchange
 from socksproxy.outbound.files import WatchedFile, parseHosts, parseResolvConf
 from socksproxy.outbound.resolver import Answer, IAddressSource
 from socksproxy.wire.address import Address
 
-__all__ = ["DNSSource"]
+__all__ = ["DNSSource", "ReverseDNSSource"]
 
 TRIES = (1.0, 3.0, 6.0)
 """
@@ -91,10 +92,27 @@ class DNSSource:
             return succeed(Answer(tuple(known)))
         if name == b"localhost" or name.endswith(b".localhost"):
             return succeed(Answer(LOOPBACK))  # RFC 6761 section 6.3
+        return self._ask(name, TYPES)
+
+    def _ask(self, name: bytes, types: Sequence[int]) -> Deferred[Answer]:
         servers = self._servers or self._resolvConf.content()
-        lookUp = _LookUp(self._reactor, name, servers)
+        lookUp = _LookUp(self._reactor, name, types, servers)
         lookUp.askNext()
         return lookUp.result
+
+
+class ReverseDNSSource(DNSSource):
+    """
+    The other way round: hosts are the texts of IP addresses, and what is found is a
+    name.
+    """
+
+    def lookUp(self, host: str) -> Deferred[Answer]:
+        for name, addresses in self._hosts.content().items():
+            if any(address.host == host for address in addresses):
+                return succeed(Answer(tuple(_named(name))))
+        pointer = ipaddress.ip_address(host).reverse_pointer.encode("ascii")
+        return self._ask(pointer, (dns.PTR,))
 
 
 def _literal(name: bytes) -> Sequence[Address]:
@@ -112,13 +130,20 @@ def _literal(name: bytes) -> Sequence[Address]:
 
 class _LookUp:
     """
-    Both questions about one name, put to one server after the other until
+    All questions about one name, put to one server after the other until
     there is an answer.
     """
 
-    def __init__(self, reactor: Any, name: bytes, servers: Sequence[Address]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        name: bytes,
+        types: Sequence[int],
+        servers: Sequence[Address],
+    ) -> None:
         self._reactor = reactor
-        self._unanswered = {kind: dns.Query(name, kind) for kind in TYPES}
+        self._types = types
+        self._unanswered = {kind: dns.Query(name, kind) for kind in types}
         self._tries = iter([(s, seconds) for seconds in TRIES for s in servers])
         self._answers: dict[int, Answer] = {}
         self._failure: Exception = TimedOut("no name server has answered")
@@ -154,7 +179,9 @@ class _LookUp:
         """
         if failure is not None:
             self._failure = failure
-        found = [a for kind in TYPES if (a := self._answers.get(kind)) and a.addresses]
+        found = [
+            a for kind in self._types if (a := self._answers.get(kind)) and a.addresses
+        ]
         if self._unanswered and not found:
             self.askNext()
         else:
@@ -167,7 +194,7 @@ class _LookUp:
 
 def _merged(answers: Sequence[Answer]) -> Answer:
     """
-    The answers to both questions as one; it holds for as long as each does.
+    The answers to all questions as one; it holds for as long as each does.
     """
     return Answer(
         tuple(chain.from_iterable(answer.addresses for answer in answers)),
@@ -196,12 +223,22 @@ def _answerIn(message: dns.Message, query: dns.Query) -> Answer:
     found = records.get((query.type, name), [])
     if not found:
         return Answer((), _negativeLifetime(message))
+    lifetime = min(record.ttl for record in chain(used, found))
+    if query.type == dns.PTR:
+        return Answer(tuple(_named(found[0].payload.name.name)), lifetime)
     family = socket.AF_INET if query.type == dns.A else socket.AF_INET6
     texts = [socket.inet_ntop(family, record.payload.address) for record in found]
-    return Answer(
-        tuple(dict.fromkeys(Address.ip(text, 0) for text in texts)),
-        min(record.ttl for record in chain(used, found)),
-    )
+    return Answer(tuple(dict.fromkeys(Address.ip(text, 0) for text in texts)), lifetime)
+
+
+def _named(name: bytes) -> Sequence[Address]:
+    """
+    The name, unless it cannot be one.
+    """
+    try:
+        return (Address.name(name, 0),)
+    except RemoteProtocolError:
+        return ()
 
 
 def _negativeLifetime(message: dns.Message) -> float | None:

@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.daemonpool import startedPool
-from socksproxy.errors import HostUnreachable
+from socksproxy.errors import HostUnreachable, RemoteProtocolError
 from socksproxy.outbound.resolver import Answer, IAddressSource
 from socksproxy.wire.address import Address
 
-__all__ = ["THREADS", "SystemSource"]
+__all__ = ["THREADS", "ReverseSystemSource", "SystemSource"]
 
 THREADS = 64
 """
@@ -118,3 +118,22 @@ class SystemSource:
             if family in (socket.AF_INET, socket.AF_INET6)
         ]
         return Answer(tuple(dict.fromkeys(addresses)))
+
+
+class ReverseSystemSource(SystemSource):
+    """
+    Asks C{getnameinfo}: the other way round, hosts are the texts of IP addresses
+    and what is found is a name.
+    """
+
+    def _ask(self, host: str) -> Answer:
+        try:
+            name, _ = socket.getnameinfo((host, 0), socket.NI_NAMEREQD)
+            return Answer((Address.name(name, 0),))
+        except RemoteProtocolError:
+            return Answer((), reason="the address has a name that cannot be one")
+        except OSError as wrong:
+            reason = f"the address has no name: {wrong}"
+            if wrong.errno in _NO_ADDRESS:
+                return Answer((), reason=reason)
+            raise HostUnreachable(reason) from None

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.errors import RemoteProtocolError
-from socksproxy.interfaces import IAssociation, IDatagramReceiver
+from socksproxy.interfaces import IAssociation, IDatagramReceiver, ISecurityLayer
 from socksproxy.relay.idle import IdleWatch, IWatched
 from socksproxy.udpsocket import SocketAddress, UDPSocket
 from socksproxy.wire.address import Address
@@ -108,6 +108,7 @@ class DatagramRelay:
         self._finished: Callable[[str], object] | None = None
         self._udp = UDPSocket(clock, hub, sock, self._fromClient, self._stopped)
         self._association: IAssociation | None = None
+        self._layer: ISecurityLayer | None = None
         self._client: SocketAddress | None = None
         self._reassembly: Reassembly | None = None
         self._dropped = 0
@@ -137,7 +138,12 @@ class DatagramRelay:
         """
         self._association = association
 
-    def start(self, transport: Any, finished: Callable[[str], object]) -> None:
+    def start(
+        self,
+        transport: Any,
+        finished: Callable[[str], object],
+        layer: ISecurityLayer | None = None,
+    ) -> None:
         """
         Pass datagrams on, from now on.
 
@@ -145,8 +151,10 @@ class DatagramRelay:
             C{client}.
         @param finished: called once, when the TCP connection is gone, with the
             reason in words for the log.
+        @param layer: protects the client's datagrams, both ways.
         """
         self._finished = finished
+        self._layer = layer
         self.transport = transport
         assert self._life is not None
         self._watch.started(self._life)
@@ -216,6 +224,12 @@ class DatagramRelay:
         if source != self._client and not self._mayBeClient(source):
             self._dropped += 1
             return
+        if self._layer is not None:
+            try:
+                packet = self._layer.unwrapDatagram(packet)
+            except RemoteProtocolError:
+                self._dropped += 1
+                return
         size = Datagram.headerSize(packet)
         destination = self._destinations.get(packet[:size])
         if destination is not None:
@@ -274,9 +288,13 @@ class DatagramRelay:
         if self._client is None:
             self._dropped += 1
             return
+        packet = header + data
         try:
-            self._udp.send(header + data)
-        except OSError:
+            if self._layer is not None:
+                packet = self._layer.wrapDatagram(packet)
+            self._udp.send(packet)
+        except (OSError, ValueError):
+            # With its protection it may be too long.
             self._dropped += 1
         else:
             self.datagramsReceived += 1

@@ -4,6 +4,7 @@ The relay for any two transports: producers and consumers.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,15 @@ def endWriting(transport: Any) -> None:
         transport.loseWriteConnection()
 
 
+def _isReset(transport: Any) -> bool:
+    """
+    Whether an end that a reactor has told of is none: it takes a reset for one
+    that comes while reading is paused, if it goes on in the same round.
+    """
+    sock = getattr(transport, "socket", None)
+    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class RelayEnd(Protocol):
     """
@@ -80,6 +90,9 @@ class RelayEnd(Protocol):
             self._early.append(data)
 
     def readConnectionLost(self) -> None:
+        if _isReset(self.transport):
+            self.transport.abortConnection()
+            return
         self.ended = True
         if self._relay is not None:
             self._relay.passEndOn(self, self._other)

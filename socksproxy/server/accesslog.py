@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from socksproxy.interfaces import Request
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.idle import IWatched
-from socksproxy.wire.address import printable
+from socksproxy.wire.address import Address, printable
 from socksproxy.wire.constants import Command, ReplyCode
 
 __all__ = ["AccessLog", "addressText", "fieldsOf"]
@@ -111,6 +111,12 @@ class AccessLog:
         line = f"{_requested(client, request)} via {addressText(address)}"
         self._write(line)
         return line
+
+    def answered(self, client: IAddress, request: Request, answer: Address) -> None:
+        """
+        A client was told what a name or an address stands for, and that was all.
+        """
+        self._write(f"{_requested(client, request)} via {answer}")
 
     def finished(
         self, connected: str, relay: IWatched, seconds: float, reason: str

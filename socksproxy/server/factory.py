@@ -28,6 +28,8 @@ from socksproxy.interfaces import (
     IBinder,
     IConnector,
     IDialect,
+    IDialectFactory,
+    INameResolver,
     ISession,
 )
 from socksproxy.outbound.direct import DirectConnector
@@ -38,9 +40,10 @@ from socksproxy.relay.relay import RelayEnd
 from socksproxy.server.accesslog import AccessLog
 from socksproxy.server.admission import Admission, descriptorLimit
 from socksproxy.server.association import Associations
+from socksproxy.server.dialects import ALL_DIALECTS
 from socksproxy.server.session import Session
-from socksproxy.server.socks5 import SOCKS5Dialect
-from socksproxy.wire.constants import SOCKS5_VERSION, Command, ReplyCode
+from socksproxy.wire.address import Address
+from socksproxy.wire.constants import Command, ReplyCode
 
 __all__ = ["Limits", "SOCKS5Factory"]
 
@@ -56,7 +59,8 @@ class Limits:
     """
     How long, and how many.  Seconds; 0 is no limit.
 
-    @ivar handshakeTimeout: from the connection of a client to its request.
+    @ivar handshakeTimeout: from the connection of a client to its request; for
+        HTTP also from one answer to the next request.
     @ivar connectTimeout: from there to the answer: policy, look-up and dialling
         together.
     @ivar bindTimeout: from the first answer to a BIND to the connection from the
@@ -89,7 +93,8 @@ class Limits:
 
 class SOCKS5Factory(Factory):
     """
-    A SOCKS5 server, for any listening endpoint.
+    A proxy server, for any listening endpoint: SOCKS5, and what else it is told
+    to speak.
     """
 
     noisy = False
@@ -106,6 +111,8 @@ class SOCKS5Factory(Factory):
         advertised: Advertised = NOWHERE_ELSE,
         udp: bool = True,
         udpPorts: PortRange = ANY_PORT,
+        dialects: Sequence[IDialectFactory] | None = None,
+        resolve: bool = True,
     ) -> None:
         """
         @param reactor: what the default connector needs; see
@@ -121,10 +128,17 @@ class SOCKS5Factory(Factory):
         @param udp: whether UDP ASSOCIATE is served, where the connector provides
             L{IAssociator} too.
         @param udpPorts: those that clients send their datagrams to.
+        @param dialects: the protocols to speak; L{ALL_DIALECTS} unless given.
+        @param resolve: whether RESOLVE and RESOLVE_PTR are served, where the
+            connector provides L{INameResolver} too.
         """
         self.authenticators = tuple(
             (NoAuthentication(),) if authenticators is None else authenticators
         )
+        self._dialects: dict[int, IDialectFactory] = {}
+        for dialect in ALL_DIALECTS if dialects is None else dialects:
+            for octet in dialect.firstBytes:
+                self._dialects.setdefault(octet, dialect)
         self.hub = Hub.of(reactor)
         if connector is None:
             connector = DirectConnector(reactor, hub=self.hub, advertised=advertised)
@@ -132,11 +146,15 @@ class SOCKS5Factory(Factory):
         self.binder: IBinder | None = (
             connector if bind and IBinder.providedBy(connector) else None
         )
+        self.names: INameResolver | None = (
+            connector if resolve and INameResolver.providedBy(connector) else None
+        )
         self.policy: IAccessPolicy = PermitAll() if policy is None else policy
         self.limits = limits = Limits() if limits is None else limits
         self.targetFactory = Factory.forProtocol(RelayEnd)
         self.targetFactory.noisy = False
-        self._clock: IReactorTime = reactor if clock is None else clock
+        self.clock: IReactorTime = reactor if clock is None else clock
+        self._clock = self.clock
         self.handshakes: Deadlines[Session] = Deadlines(
             self._clock, limits.handshakeTimeout, Session.handshakeExpired
         )
@@ -200,6 +218,8 @@ class SOCKS5Factory(Factory):
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
         ending = self._clock.callLater(grace, self._abortAll)
+        for session in list(self.admission):
+            session.drain()
 
         def over(result: None) -> None:
             if ending.active():
@@ -215,15 +235,18 @@ class SOCKS5Factory(Factory):
         """
         if command == Command.BIND:
             return self.binder is not None
+        if command in (Command.RESOLVE, Command.RESOLVE_PTR):
+            return self.names is not None
         return command == Command.UDP_ASSOCIATE and self.associations is not None
 
     def dialectFor(self, firstByte: int, session: ISession) -> IDialect | None:
         """
         The first byte of a connection picks its dialect.
         """
-        if firstByte == SOCKS5_VERSION:
-            return SOCKS5Dialect(session, self.authenticators)
-        return None
+        dialect = self._dialects.get(firstByte)
+        if dialect is None:
+            return None
+        return dialect.buildDialect(session, self.authenticators)
 
     def sessionOpened(self, session: Session) -> bool:
         """
@@ -247,6 +270,13 @@ class SOCKS5Factory(Factory):
         """
         seconds = self._clock.seconds() - session.startedAt
         self._accessLog.finished(session.line, relay, seconds, reason)
+
+    def sessionAnswered(self, session: Session, answer: Address) -> None:
+        """
+        The client was told what it wanted to know.
+        """
+        assert session.request is not None
+        self._accessLog.answered(session.peer, session.request, answer)
 
     def sessionRefused(
         self, session: Session, reason: str, reply: ReplyCode | None

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError, ConnectionClosed
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionClosed,
+    ConnectionLost,
+)
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -32,9 +36,12 @@ from socksproxy.interfaces import (
     Continue,
     Denied,
     DialectStep,
+    Handover,
     IAccessPolicy,
     IBinding,
+    IConversation,
     IDialect,
+    ISecurityLayer,
     ISession,
     Request,
 )
@@ -42,6 +49,8 @@ from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
 from socksproxy.relay.splice import SpliceRelay
+from socksproxy.server.secured import SecuredTransport
+from socksproxy.server.targets import Targets
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, Command, ReplyCode
@@ -57,7 +66,7 @@ log = Logger()
 
 # What is none of these is a Deferred, which is dear to ask for: it is an
 # abstract base class's instance.
-_STEPS = (Request, Continue, Denied)
+_STEPS = (Request, Continue, Denied, Handover)
 
 _LEFT = "the client left while it waited"
 
@@ -131,7 +140,9 @@ class Session(Protocol):
     # not there yet.
     _pending: Deferred[Any] | None = None
     _deadlines: Deadlines[Session] | None = None
-    _relay: ProtocolRelay | SpliceRelay | DatagramRelay
+    # The transport, once all that it carries is protected.
+    _secured: SecuredTransport | None = None
+    _relay: ProtocolRelay | SpliceRelay | DatagramRelay | IConversation
 
     def __init__(self, factory: SOCKS5Factory, address: IAddress | None) -> None:
         """
@@ -180,6 +191,10 @@ class Session(Protocol):
             transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._secured is not None:
+            data = self._unwrapped(data)
+            if not data:
+                return
         if self._state is _RELAYING:
             self._relay.client.dataReceived(data)
         elif self._state is not _CLOSING:
@@ -198,7 +213,9 @@ class Session(Protocol):
 
     def readConnectionLost(self) -> None:
         self._clientEnded = True
-        if self._state is _RELAYING:
+        if self._secured is not None and self._secured.isTorn:
+            self._distrust("the client's last message is cut short")
+        elif self._state is _RELAYING:
             self._relay.client.readConnectionLost()
         elif self._state is _HANDSHAKE and self._pending is None:
             self._refuse("the client left during the handshake")
@@ -219,6 +236,9 @@ class Session(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is _RELAYING:
+            if self._secured is not None and self._secured.isTorn:
+                # A transport that cannot be half-closed has not told of an end.
+                reason = Failure(ConnectionLost())
             self._relay.client.connectionLost(reason)
             return
         if self._state is _HANDSHAKE:
@@ -253,12 +273,19 @@ class Session(Protocol):
         """
         It relays for a while now.
         """
-        # The TCP connection of an association is kept alive already.
-        if not isinstance(self._relay, DatagramRelay):
+        # The TCP connections of others are kept alive already.
+        if isinstance(self._relay, (ProtocolRelay, SpliceRelay)):
             self._relay.keepAlive()
 
     def closingExpired(self) -> None:
         self.transport.abortConnection()
+
+    def drain(self) -> None:
+        """
+        The server stops: a conversation need not go on for ever.
+        """
+        if self._state is _RELAYING and IConversation.providedBy(self._relay):
+            self._relay.drain()
 
     def abort(self, reason: str) -> None:
         """
@@ -330,10 +357,13 @@ class Session(Protocol):
         if isinstance(step, Denied):
             self._refuse(step.reason, step.response)
             return False
-        if step.securityLayer is not None:
-            raise NotImplementedError("security layers are not supported yet")
+        if isinstance(step, Handover):
+            self._handOver(step.conversation)
+            return False
         self._send(step.response)
-        return True
+        if step.securityLayer is not None:
+            self._secure(step.securityLayer)
+        return self._state is _HANDSHAKE
 
     def _send(self, data: bytes) -> None:
         """
@@ -350,6 +380,36 @@ class Session(Protocol):
             self._isDirect = False
             data = data[sent:]
         self.transport.write(data)
+
+    def _secure(self, layer: ISecurityLayer) -> None:
+        """
+        From here on all is protected, both ways, what has come already too.
+        """
+        self._isDirect = False
+        self._secured = self.transport = SecuredTransport(self.transport, layer)
+        self._received.feed(self._unwrapped(self._received.takeAll()))
+
+    def _unwrapped(self, data: bytes) -> bytes:
+        """
+        @return: what was in the client's messages, nothing if none is whole.
+        """
+        assert self._secured is not None
+        try:
+            return self._secured.unwrap(data)
+        except RemoteProtocolError as wrong:
+            self._distrust(str(wrong))
+            return b""
+
+    def _distrust(self, reason: str) -> None:
+        """
+        What came is not, or not wholly, what the client has sent.
+        """
+        if self._state is _RELAYING:
+            self._relay.abort(reason)
+        elif self._state is _CLOSING:
+            self.transport.loseConnection()
+        else:
+            self._refuse(reason)
 
     def _stepCame(self, step: DialectStep) -> None:
         self._pending = None
@@ -403,11 +463,14 @@ class Session(Protocol):
                 connecting = factory.connector.connect(
                     request, self, factory.targetFactory
                 )
-            else:
+            elif request.command == Command.BIND:
                 assert factory.binder is not None
                 connecting = factory.binder.bind(
                     request, self, factory.targetFactory
                 ).addCallback(self._listens)
+            else:
+                self._lookUp(request)
+                return
         except Exception:
             self._connectFailed(Failure())
             return
@@ -468,7 +531,24 @@ class Session(Protocol):
         else:
             reason = str(exception) or type(exception).__name__
         assert self._dialect is not None
-        self._refuse(reason, self._dialect.answer(code, Address.UNSPECIFIED), code)
+        answer = self._dialect.answer(code, Address.UNSPECIFIED, exception)
+        self._refuse(reason, answer, code)
+
+    def _lookUp(self, request: Request) -> None:
+        names = self._factory.names
+        assert names is not None
+        isReverse = request.command == Command.RESOLVE_PTR
+        looking = (names.nameOf if isReverse else names.addressOf)(request, self)
+        self._pending = looking
+        looking.addCallback(self._found).addErrback(self._connectFailed)
+
+    def _found(self, answer: Address) -> None:
+        self._pending = None
+        if self._state is _CONNECTING:
+            assert self._dialect is not None
+            response = self._dialect.answer(ReplyCode.SUCCEEDED, answer)
+            self._factory.sessionAnswered(self, answer)
+            self._close(response)
 
     def _associate(self, request: Request) -> None:
         associations = self._factory.associations
@@ -502,7 +582,8 @@ class Session(Protocol):
         self._factory.sessionConnected(self, address)
         # It may be silent for as long as the association lasts.
         keepAlive(self.transport)
-        relay.start(self.transport, self._relayFinished)
+        layer = None if self._secured is None else self._secured.layer
+        relay.start(self.transport, self._relayFinished, layer)
 
     # The relay.
 
@@ -547,7 +628,31 @@ class Session(Protocol):
 
     def _relayFinished(self, reason: str) -> None:
         self._state = _GONE
-        self._factory.sessionFinished(self, self._relay, reason)
+        relay: Any = self._relay
+        self._factory.sessionFinished(self, relay, reason)
+        self._over()
+
+    # What is more than one request.
+
+    def _handOver(self, conversation: IConversation) -> None:
+        self._giveTime(None)
+        self._state = _RELAYING
+        self._relay = conversation
+        early = self._received.takeAll()
+        self._dialect = None
+        del self._received
+        conversation.start(
+            self.transport,
+            early,
+            self._clientEnded,
+            Targets(self._factory, self),
+            self._conversationFinished,
+        )
+
+    def _conversationFinished(self) -> None:
+        self._state = _GONE
+        # Whoever has logged in during the conversation was its own affair.
+        self.request = None
         self._over()
 
     # The end.
@@ -560,14 +665,20 @@ class Session(Protocol):
         self, reason: str, response: bytes = b"", code: ReplyCode | None = None
     ) -> None:
         """
-        Tell the client and close.  A close with bytes of the client unread
-        would be a reset, which can overtake the answer: so writing ends first,
-        and what still comes is dropped until the client closes too.
+        Tell the client and close.
+        """
+        self._factory.sessionRefused(self, reason, code)
+        self._close(response)
+
+    def _close(self, response: bytes) -> None:
+        """
+        A close with bytes of the client unread would be a reset, which can
+        overtake the answer: so writing ends first, and what still comes is
+        dropped until the client closes too.
         """
         self._state = _CLOSING
         self._cancelPending()
         self._giveTime(self._factory.closings)
-        self._factory.sessionRefused(self, reason, code)
         transport = self.transport
         if response:
             self._send(response)

@@ -67,7 +67,9 @@ class SOCKS5Dialect:
             return self._negotiate(received, self._negotiation)
         return self._readGreeting(received)
 
-    def answer(self, code: ReplyCode, bound: Address) -> bytes:
+    def answer(
+        self, code: ReplyCode, bound: Address, cause: BaseException | None = None
+    ) -> bytes:
         return Reply(code, bound).encode()
 
     def abandon(self) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Client",
     "Finished",
     "ProcessTestCase",
+    "ProgramTestCase",
     "Proxy",
     "needs",
     "script",
@@ -51,6 +52,13 @@ _PACKAGES = {
     "socksify": "dante-client",
     "danted": "dante-server",
     "tinyproxy": "tinyproxy-bin",
+    "krb5kdc": "krb5-kdc",
+    "kdb5_util": "krb5-kdc",
+    "kadmin.local": "krb5-admin-server",
+    "kinit": "krb5-user",
+    "java": "default-jdk-headless",
+    "javac": "default-jdk-headless",
+    "tor-resolve": "tor",
     "htpasswd": "apache2-utils",
     "mkpasswd": "whois",
     "fail2ban-regex": "fail2ban",
@@ -164,6 +172,12 @@ class Client:
         self.socket.close()
 
 
+SECRET = "s3cret"
+"""
+What passwords and keys of the tests have in them.  It is in no log.
+"""
+
+
 class Proxy:
     """
     A C{twistd -n socks5} that runs.
@@ -205,6 +219,18 @@ class Proxy:
         The first of them.
         """
         return self.ports[0]
+
+    def listensOn(self, path: str) -> bool:
+        """
+        Whether there is a UNIX socket at C{path} that listens, as far as this system
+        tells.
+        """
+        try:
+            sockets = Path(f"/proc/{self.process.pid}/net/unix").read_text()
+        except OSError:
+            return True
+        # __SO_ACCEPTCON among the flags.
+        return re.search(rf" 00010000 .* {re.escape(path)}$", sockets, 8) is not None
 
     @property
     def descriptors(self) -> int:
@@ -337,8 +363,16 @@ class ProcessTestCase(SynchronousTestCase):
                 cwd=directory,
             )
         proxy = Proxy(process, directory)
-        self.addCleanup(proxy.kill)
+        self.addCleanup(self._end, proxy)
         return proxy
+
+    def _end(self, proxy: Proxy) -> None:
+        """
+        Whatever it was for, it has told nobody a secret.
+        """
+        proxy.kill()
+        for said in (proxy.log, proxy.errors):
+            self.assertFalse(SECRET in said, "a secret is in a log")
 
     def startProxy(
         self,
@@ -370,10 +404,15 @@ class ProcessTestCase(SynchronousTestCase):
         def listens() -> bool:
             if proxy.process.poll() is not None:
                 self.fail(f"the proxy ended: {proxy.log}\n{proxy.errors}")
+            log = proxy.log
+            # A UNIX socket is in the log before it is there.
             return (
-                proxy.log.count("SOCKS5Factory starting on ")
-                + proxy.log.count("SOCKS5Factory (TLS) starting on ")
+                log.count("SOCKS5Factory starting on ")
+                + log.count("SOCKS5Factory (TLS) starting on ")
                 >= listeners
+            ) and all(
+                proxy.listensOn(path)
+                for path in re.findall(r"SOCKS5Factory starting on '(.+)'", log)
             )
 
         self.until(listens, "the proxy does not listen")
@@ -420,3 +459,32 @@ class ProcessTestCase(SynchronousTestCase):
         self.assertNotIn("Traceback", proxy.log)
         self.assertNotIn("Unhandled", proxy.log)
         self.assertEqual(proxy.errors, "")
+
+
+class ProgramTestCase(ProcessTestCase):
+    """
+    Tests with programs that are told a port to listen on.
+    """
+
+    def freePort(self) -> int:
+        """
+        A port that nobody listens on right now.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            return int(listening.getsockname()[1])
+
+    def connected(self, port: int) -> Client:
+        """
+        A connection to a program that is about to listen.
+        """
+        connection = []
+
+        def connects() -> bool:
+            try:
+                connection.append(socket.create_connection(("127.0.0.1", port)))
+            except OSError:
+                return False
+            return True
+
+        self.until(connects, f"nobody listens on port {port}")
+        return self.client(Client(connection[0]))

@@ -254,12 +254,6 @@ class RelayTestCase(PeerTestCase):
         outerTarget, self.innerTarget = tcpPair()
         self.client, self.target = self.clientPeer(outerClient), Peer(outerTarget)
 
-    def clientPeer(self, sock: socket.socket) -> Peer:
-        """
-        The client that has C{sock}.
-        """
-        return Peer(sock)
-
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.over()
 
@@ -268,6 +262,18 @@ class RelayTestCase(PeerTestCase):
         The hub, for a relay that uses one.
         """
         return None
+
+    def clientPeer(self, sock: socket.socket) -> Peer:
+        """
+        The far end of a client's connection.
+        """
+        return Peer(sock)
+
+    def clientProtocol(self) -> Any:
+        """
+        What hands on what the client's transport tells, and has its C{relay}.
+        """
+        return ClientProtocol()
 
     def begin(self, sock: socket.socket, protocol: Any) -> Any:
         """
@@ -282,7 +288,7 @@ class RelayTestCase(PeerTestCase):
         """
         Let the relay begin.
         """
-        client = self.begin(self.innerClient, ClientProtocol())
+        client = self.begin(self.innerClient, self.clientProtocol())
         self.relay = client.relay = relayBetween(
             client.transport,
             early,

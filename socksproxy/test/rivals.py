@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from socksproxy.test.processes import ProcessTestCase, Proxy
+from socksproxy.test.processes import ProgramTestCase, Proxy
 
 __all__ = ["RivalTestCase"]
 
@@ -31,17 +31,10 @@ LogLevel Critical
 """
 
 
-class RivalTestCase(ProcessTestCase):
+class RivalTestCase(ProgramTestCase):
     """
     Tests with them.
     """
-
-    def freePort(self) -> int:
-        """
-        A port that nobody listens on right now.
-        """
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            return int(listening.getsockname()[1])
 
     def _started(self, proxy: Proxy, port: int) -> Proxy:
         """

@@ -23,6 +23,7 @@ from socksproxy.auth.pam import PAMChecker, checkerFor
 from socksproxy.test.processes import ProcessTestCase
 from socksproxy.test.test_auth_hashes import sha512Of
 from socksproxy.test.test_auth_password import Events
+from socksproxy.test.test_passwords import UNTHROTTLED
 
 SERVICES = {
     "socks": """
@@ -161,7 +162,7 @@ class ServiceTests(ProcessTestCase):
         is logged.
         """
         answers, logged = self.ask("broken", "ann:s3cret")
-        self.assertEqual(answers, ["LoginFailed PAM cannot check it"])
+        self.assertEqual(answers, ["NotChecked PAM cannot check it"])
         self.assertIn("service broken", logged)
         self.assertEqual(len(logged.splitlines()), 1)
 
@@ -171,7 +172,8 @@ class ServiceTests(ProcessTestCase):
         """
         for options in ((), ("--workers", "2")):
             proxy = self.startProxy(
-                *("--port", "0", "--auth", "pam:socks", *options), prefix=self.prefix
+                *("--port", "0", "--auth", "pam:socks", *UNTHROTTLED, *options),
+                prefix=self.prefix,
             )
             for login, answer in (
                 (b"\x01\x03ann\x06s3cret", b"\x01\x00"),

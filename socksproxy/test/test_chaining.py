@@ -123,7 +123,8 @@ class OrderTests(ChainTestCase):
     @needs("danted", "tinyproxy")
     def test_mixed(self) -> None:
         """
-        SOCKS5, SOCKS4, HTTP: whichever is first and whichever is last.
+        SOCKS5, SOCKS4, HTTP, our own and others: whichever is first and whichever
+        is last.
         """
         dante, ours = self.startDante(), self.startProxy().port
         tiny = self.startTinyproxy("BasicAuth ann s3cret\n")
@@ -131,8 +132,10 @@ class OrderTests(ChainTestCase):
             f"socks4://127.0.0.1:{dante}",
             f"http://ann:s3cret@127.0.0.1:{tiny}",
             f"socks5://127.0.0.1:{ours}",
+            f"http://127.0.0.1:{ours}",
+            f"socks4a://127.0.0.1:{ours}",
         )
-        for turn in range(3):
+        for turn in range(5):
             proxy = self.via(*urls[turn:], *urls[:turn])
             client = self.client(proxy.greeted())
             code, _ = client.request("localhost", self.port)
@@ -185,7 +188,7 @@ class OrderTests(ChainTestCase):
             (f"socks5://127.0.0.1:{nobody}", "no connection to socks5://127.0.0.1"),
             (f"socks5://ann:wr0ng@127.0.0.1:{last.port}", "refused the login"),
             (f"socks5://127.0.0.1:{last.port}", "accepts none of the methods"),
-            (f"http://127.0.0.1:{last.port}", "the proxy closed|is not HTTP"),
+            (f"http://127.0.0.1:{last.port}", "the proxy answered: status 407"),
         ):
             proxy = self.via(chain, broken)
             self.assertEqual(self.answered(proxy, "localhost", self.port), 1, broken)

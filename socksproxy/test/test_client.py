@@ -227,11 +227,9 @@ class _FullServer(ClientTestCase):
         raise NotImplementedError
 
     @inlineCallbacks
-    def connect(self, isBoth: bool) -> Any:
+    def connect(self) -> Any:
         """
-        CONNECT, by address and by name.
-
-        @param isBoth: whether it speaks SOCKS4 too.
+        CONNECT, by address and by name, and in both versions.
         """
         greeting = b"220 hello\r\n"
         port, proxy = self.target(greeting), self.proxy(self.start())
@@ -241,16 +239,13 @@ class _FullServer(ClientTestCase):
             SOCKS5ClientEndpoint(*where),
             SOCKS5ClientEndpoint(*named),
             SOCKS5ClientEndpoint(*named, optimistic=True),
+            SOCKS4ClientEndpoint(*where),
+            SOCKS4ClientEndpoint(*named, socks4a=False),
         ]
-        if isBoth:
-            endpoints += [
-                SOCKS4ClientEndpoint(*where),
-                SOCKS4ClientEndpoint(*named, socks4a=False),
-            ]
         yield self.assertServes(*endpoints, greeting=greeting)
 
     @inlineCallbacks
-    def refuse(self, isBoth: bool) -> Any:
+    def refuse(self) -> Any:
         """
         What it says of a target that refuses, and of one that is not there.
         """
@@ -268,10 +263,9 @@ class _FullServer(ClientTestCase):
         yield self.assertFailure(
             self.upload(SOCKS5ClientEndpoint(*where, [LOGIN])), NoAcceptableMethod
         )
-        if isBoth:
-            yield self.assertFailure(
-                self.upload(SOCKS4ClientEndpoint(*where)), GeneralFailure
-            )
+        yield self.assertFailure(
+            self.upload(SOCKS4ClientEndpoint(*where)), GeneralFailure
+        )
 
     @inlineCallbacks
     def bind(self) -> Any:
@@ -329,14 +323,14 @@ class DanteTests(_FullServer):
         """
         Both versions, and the answer that comes after our end.
         """
-        return self.connect(True)
+        return self.connect()
 
     @needs("danted")
     def test_refuse(self) -> Any:
         """
         Its replies are errors by their code.
         """
-        return self.refuse(True)
+        return self.refuse()
 
     @needs("danted")
     def test_bind(self) -> Any:
@@ -367,7 +361,14 @@ class OurServerTests(_FullServer):
         """
         The answer that comes after our end, too.
         """
-        yield self.connect(False)
+        yield self.connect()
+        proxy = self.proxy(self.server.port)
+        where = (reactor, proxy, "localhost", self.target(b"220 hello\r\n"))
+        yield self.assertServes(
+            HTTPConnectClientEndpoint(*where),
+            SOCKS4ClientEndpoint(*where),
+            greeting=b"220 hello\r\n",
+        )
         self.assertQuiet(self.server)
 
     @inlineCallbacks
@@ -375,7 +376,7 @@ class OurServerTests(_FullServer):
         """
         Its replies are errors by their code.
         """
-        yield self.refuse(False)
+        yield self.refuse()
         self.assertQuiet(self.server)
 
     @inlineCallbacks

@@ -1,169 +1,138 @@
 """
-The programs of F{docs/examples}, run as they are.
+The examples of the documentation, run as they are printed.
 """
 
 from __future__ import annotations
 
+import doctest
+import os
 import re
-import shutil
-import socket
+import runpy
 import sys
+import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
-from twisted.names import dns
-
-from socksproxy.test.processes import (
-    PATIENCE,
-    Client,
-    Finished,
-    ProcessTestCase,
-    Proxy,
-    script,
-)
+from socksproxy.test.processes import Client, Finished, ProgramTestCase, Proxy
 from socksproxy.test.source import sourceFile
 
+SECRET = "s3cret horse"
 
-class ExampleTests(ProcessTestCase):
+
+class ChallengeTests(ProgramTestCase):
     """
-    They work.
+    C{docs/examples/challenge.py} and its client.
     """
 
     def setUp(self) -> None:
-        # They are run without the checkout on the path.
-        self.examples = Path(self.directory()) / "examples"
-        shutil.copytree(sourceFile("docs/examples"), self.examples)
+        self.server = sourceFile("docs/examples/challenge.py")
+        self.clientProgram = sourceFile("docs/examples/challenge_client.py")
 
-    def runExample(self, name: str, *arguments: str) -> Finished:
-        finished = self.run_(sys.executable, str(self.examples / name), *arguments)
-        self.assertEqual(finished.status, 0, repr(finished))
-        return finished
-
-    def startExample(self, name: str, *arguments: str) -> Proxy:
-        return self.startProcess(
-            [sys.executable, "-u", str(self.examples / name), *arguments]
-        )
-
-    def test_get(self) -> None:
-        """
-        treq, through our endpoint: the proxy gets the names.
-        """
-        proxy = self.startProxy()
-        listening = self.listener()
-        port = listening.getsockname()[1]
-
-        def serve() -> None:
-            accepted, _ = listening.accept()
-            with accepted:
-                accepted.settimeout(PATIENCE)
-                for _ in range(2):
-                    request = b""
-                    while not request.endswith(b"\r\n\r\n"):
-                        request += accepted.recv(4096)
-                    accepted.sendall(
-                        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-                    )
-
-        threading.Thread(target=serve, daemon=True).start()
-        url = f"http://localhost:{port}/"
-        finished = self.runExample("get.py", f"tcp:127.0.0.1:{proxy.port}", url)
-        self.assertEqual(finished.output, "hello\n")
-        self.assertIn(f" CONNECT localhost:{port} ", proxy.log)
-
-    def test_perspectiveBroker(self) -> None:
-        """
-        Perspective Broker, through an endpoint of a description.
-        """
-        proxy = self.startProxy()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        server = self.startExample("pbserver.py", str(port))
-        self.until(lambda: "starting on" in server.log, "the server does not listen")
-        finished = self.runExample(
-            "pbclient.py",
-            f"socks5:127.0.0.1:{proxy.port}:host=localhost:hostPort={port}",
-            "hello",
-        )
-        self.assertEqual(finished.output, "hello\n")
-        self.assertIn(f" CONNECT localhost:{port} ", proxy.log)
-        self.assertQuiet(proxy)
-
-    def test_ftpData(self) -> None:
-        """
-        BIND.
-        """
-        proxy = self.startProxy()
-        waiting = self.startExample(
-            "ftpdata.py", f"tcp:127.0.0.1:{proxy.port}", "127.0.0.1"
-        )
-        self.until(lambda: "\n" in waiting.log, "the proxy does not listen for us")
-        host, _, port = waiting.log.strip().rpartition(":")
-        with socket.create_connection((host, int(port))) as server:
-            name = "{}:{}".format(*server.getsockname())
-            server.sendall(b"a file\n")
-        self.assertEqual(waiting.process.wait(PATIENCE), 0, waiting.errors)
-        self.assertEqual(waiting.log, f"{host}:{port}\n{name}\na file\n")
-
-    def test_perUser(self) -> None:
-        """
-        Each user's target sees where he comes from.
-        """
-        other = self.startProxy()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+    def start(self) -> tuple[Proxy, int]:
+        users = Path(self.directory(), "users")
+        users.write_text(f"alice:{SECRET}\nbob:other\n")
+        port = self.freePort()
         program = self.startProcess(
-            [
-                *("env", f"PORT={port}", f"VIA=socks5://127.0.0.1:{other.port}"),
-                *(script("twistd"), "-n", "--pidfile=", "--no_save"),
-                *("-y", str(self.examples / "peruser.tac")),
-            ]
+            [sys.executable, str(self.server), str(users), str(port)]
         )
-        self.until(lambda: "starting on" in program.log, "it does not listen")
+        self.connected(port).socket.close()
+        return program, port
+
+    def connect(self, port: int, name: str, secret: str, target: str) -> Finished:
+        """
+        Run the client.
+        """
+        return self.run_(
+            *("env", f"SECRET={secret}"),
+            *(sys.executable, str(self.clientProgram)),
+            *(f"127.0.0.1:{port}", name, target),
+            stdin=b"question",
+        )
+
+    def test_both(self) -> None:
+        """
+        Who knows the secret is let in, and nobody else.
+        """
+        program, port = self.start()
         listening = self.listener()
-        where = listening.getsockname()
-        for user, host in ((b"alice", "127.0.0.2"), (b"bob", ""), (b"carol", "")):
-            client = self.client(
-                Client(socket.create_connection(("127.0.0.1", port), PATIENCE))
-            )
-            client.greet(b"\x02")
-            login = bytes((1, len(user))) + user + b"\x01" + user[:1]
-            client.socket.sendall(login)
-            self.assertEqual(client.receive(2), b"\x01\x00")
-            code, _ = client.request(*where)
-            self.assertEqual(code, 0)
-            target = self.accept(listening)
-            self.assertEqual(target.socket.getpeername()[0], host or "127.0.0.1")
-        self.until(lambda: " CONNECT " in other.log, "it did not go the other way")
-        # All of it is there once it has stopped.
-        self.assertStops(other)
-        self.assertEqual(len(re.findall(r" CONNECT \S+ via \S+$", other.log, re.M)), 1)
-        self.assertQuiet(program)
 
-    def test_lookUp(self) -> None:
+        def echo() -> None:
+            connected, _ = listening.accept()
+            with connected:
+                connected.sendall(b"answer to " + Client(connected).receive(99))
+
+        serving = threading.Thread(target=echo)
+        serving.start()
+        target = f"localhost:{listening.getsockname()[1]}"
+        done = self.connect(port, "alice", SECRET, target)
+        serving.join()
+        self.assertEqual((done.status, done.output), (0, "answer to question"))
+        for name, secret in (("alice", "other"), ("mallory", SECRET), ("", "")):
+            done = self.connect(port, name, secret, target)
+            self.assertEqual(done.status, 1)
+            self.assertIn("does not know this name and secret", done.errors)
+        listening.close()
+        done = self.connect(port, "bob", "other", target)
+        self.assertIn("reply 05", done.errors)
+        program.terminate()
+        self.assertEqual(program.errors, "")
+
+    def hello(self, port: int) -> tuple[Client, bytes]:
         """
-        UDP ASSOCIATE.
+        A client that has been challenged, and the nonce.
         """
-        proxy = self.startProxy()
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(server.close)
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(PATIENCE)
+        client = self.connected(port)
+        self.assertEqual(client.greet(b"\x80"), b"\x05\x80")
+        challenge = client.receive(33)
+        self.assertEqual(challenge[:1], b"\x01")
+        return client, challenge[1:]
 
-        def serve() -> None:
-            data, client = server.recvfrom(4096)
-            message = dns.Message()
-            message.fromStr(data)
-            message.answer = 1
-            name = message.queries[0].name.name
-            message.answers = [dns.RRHeader(name, payload=dns.Record_A("192.0.2.7"))]
-            server.sendto(message.toStr(), client)
+    def test_noncesDiffer(self) -> None:
+        """
+        What somebody has listened to is of no use on another connection.
+        """
+        program, port = self.start()
+        nonces = {self.hello(port)[1] for _ in range(10)}
+        self.assertEqual(len(nonces), 10)
+        proofOf = self.module()["proofOf"]
+        client, nonce = self.hello(port)
+        mine = bytes(32)
+        proof = proofOf(SECRET.encode(), nonce, mine, b"alice")
+        answer = b"\x01" + mine + b"\x05alice" + proof
+        client.socket.sendall(answer)
+        self.assertEqual(client.receive(2), b"\x01\x00")
+        other, _ = self.hello(port)
+        # In pieces, as TCP may deliver it.
+        for byte in answer:
+            other.socket.sendall(bytes((byte,)))
+        self.assertEqual(other.receive(3), b"\x01\x01")
+        wrong, _ = self.hello(port)
+        wrong.socket.sendall(b"\x07")
+        self.assertEqual(wrong.receive(3), b"\x01\x01")
+        program.terminate()
+        self.assertEqual(program.errors, "")
 
-        threading.Thread(target=serve, daemon=True).start()
-        finished = self.runExample(
-            "lookup.py",
-            f"tcp:127.0.0.1:{proxy.port}",
-            "127.0.0.1",
-            str(server.getsockname()[1]),
-            "example.com",
-        )
-        self.assertEqual(finished.output, "192.0.2.7\n")
+    def module(self) -> dict[str, Any]:
+        """
+        What the example has in it.
+        """
+        return runpy.run_path(str(self.server))
+
+    def test_printed(self) -> None:
+        """
+        What the page on authenticators prints of it is what is tested here.
+        """
+        page = sourceFile("docs/authenticators.rst").read_text()
+        program = self.server.read_text()
+        printed = re.findall(r"\.\. code-block:: python\n\n((?:   .*\n|\n)+)", page)
+        self.assertGreater(len(printed), 1)
+        for block in printed:
+            self.assertIn(textwrap.dedent(block).strip("\n"), program)
+        sys.path.insert(0, str(self.server.parent))
+        self.addCleanup(sys.path.remove, str(self.server.parent))
+        path = str(sourceFile("docs/authenticators.rst"))
+        failed, tried = doctest.testfile(path, module_relative=False)
+        self.assertEqual((failed, tried), (0, 6))
+        for command in re.findall(r"^ +(python3 docs/examples/.*)$", page, re.M):
+            self.assertTrue(os.path.exists(sourceFile(command.split()[1])))

@@ -28,7 +28,7 @@ from socksproxy.test.processes import (
 )
 from socksproxy.test.source import sourceFile
 
-PASSWORD = b"correct-horse"
+PASSWORD = b"s3cret-horse"
 GUESSES = 2000
 ATTACKERS = 8
 
@@ -113,7 +113,7 @@ class AttackTests(LoginTests):
 
         def guess(number: int) -> bytes:
             client = self.connected(proxy, "127.0.0.2")
-            return self.login(client, b"alice", b"guess-%d" % number)
+            return self.login(client, b"alice", b"s3cret-guess-%d" % number)
 
         served = 0
         with ThreadPoolExecutor(ATTACKERS) as attackers:
@@ -150,7 +150,7 @@ class AttackTests(LoginTests):
         )
         for number in range(40):
             client = self.connected(proxy, "127.0.0.2")
-            answer = self.login(client, b"alice", b"guess-%d" % number)
+            answer = self.login(client, b"alice", b"s3cret-guess-%d" % number)
             self.assertEqual(answer, b"\1\1")
         self.until(
             lambda: proxy.log.count("is refused for 600 s: 2 logins failed"),
@@ -190,10 +190,10 @@ class Fail2banTests(LoginTests):
         )
         for user in (b"alice", forged):
             client = self.connected(proxy, "127.0.0.2")
-            self.assertEqual(self.login(client, user, b"guess"), b"\1\1")
+            self.assertEqual(self.login(client, user, b"s3cret guess"), b"\1\1")
         client = self.connected(proxy, "127.0.0.3")
         forged = b"bob 192.0.2.9 failed to log in as bob"
-        self.assertEqual(self.login(client, forged, b"guess"), b"\1\1")
+        self.assertEqual(self.login(client, forged, b"s3cret guess"), b"\1\1")
         client = self.connected(proxy)
         self.assertEqual(self.login(client, b"alice", PASSWORD), b"\1\0")
         self.assertServed(client)
@@ -329,7 +329,7 @@ class DocumentTests(LoginTests):
             self.assertServed(client)
         for user in (b"alice", b"bob"):
             client = self.connected(proxy)
-            self.assertEqual(self.login(client, user, b"guess"), b"\1\1")
+            self.assertEqual(self.login(client, user, b"s3cret guess"), b"\1\1")
         client = self.connected(proxy, "127.0.0.2")
         self.assertEqual(client.greet(), b"\5\0")
         self.assertServed(client)

@@ -380,13 +380,13 @@ class ClientCertificateTests(TLSTestCase):
         With C{--auth} there has to be a login too, and its name is what counts.
         """
         proxy = self.startProxy(
-            *("--listen", self.listen, *self.clientCA, "--auth", "memory:bob:secret")
+            *("--listen", self.listen, *self.clientCA, "--auth", "memory:bob:s3cret")
         )
         context = self.authority.context(self.authority.client("alice"))
         self.assertEqual(self.secured(proxy, context).greet(), b"\x05\xff")
         client = self.secured(proxy, context)
         self.assertEqual(client.greet(b"\x00\x02"), b"\x05\x02")
-        client.socket.sendall(b"\x01\x03bob\x06secret")
+        client.socket.sendall(b"\x01\x03bob\x06s3cret")
         self.assertEqual(client.receive(2), b"\x01\x00")
         self.assertReaches(client)
         self.until(lambda: " bob CONNECT " in proxy.log, "it is not bob")

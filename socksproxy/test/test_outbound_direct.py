@@ -23,7 +23,13 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socksproxy.errors import HostUnreachable, NotAllowed
-from socksproxy.interfaces import IAccessPolicy, IConnector, ISession, Request
+from socksproxy.interfaces import (
+    IAccessPolicy,
+    IConnector,
+    INameResolver,
+    ISession,
+    Request,
+)
 from socksproxy.outbound.dialer import Attempt, Dialer
 from socksproxy.outbound.direct import DirectConnector
 from socksproxy.outbound.resolver import IResolver, Resolver
@@ -428,3 +434,80 @@ class RealReactorTests(TestCase):
             await served[-1].ended
             self.assertEqual(client.received, b"hello")
         self.assertEqual(len(served), 2)
+
+
+class NameResolverTests(SynchronousTestCase):
+    """
+    RESOLVE and RESOLVE_PTR.
+    """
+
+    def setUp(self) -> None:
+        self.resolver, self.names = FakeResolver(), FakeResolver()
+
+    def ask(
+        self, command: Command, destination: Address, *forbidden: Address
+    ) -> Deferred[Address]:
+        connector = DirectConnector(None, self.resolver, names=self.names)
+        verifyObject(INameResolver, connector)
+        request = Request(command, destination)
+        session = FakeSession(policy=Forbids(*forbidden))
+        if command == Command.RESOLVE:
+            return connector.addressOf(request, session)
+        return connector.nameOf(request, session)
+
+    def test_address(self) -> None:
+        """
+        One address is told, an IPv4 address if there is one, and the best of them.
+        """
+        told = self.ask(Command.RESOLVE, NAMED)
+        self.assertEqual(self.resolver.asked, [NAMED])
+        self.resolver.result.callback([A6, B, A])
+        self.assertEqual(self.successResultOf(told), B)
+
+    def test_onlyIPv6(self) -> None:
+        """
+        Or else another.
+        """
+        told = self.ask(Command.RESOLVE, NAMED)
+        self.resolver.result.callback([A6])
+        self.assertEqual(self.successResultOf(told), A6)
+
+    def test_policy(self) -> None:
+        """
+        What nobody may connect to is not told.
+        """
+        told = self.ask(Command.RESOLVE, NAMED, B, A)
+        self.resolver.result.callback([B, A6, A])
+        self.assertEqual(self.successResultOf(told), A6)
+        told = self.ask(Command.RESOLVE, A, A)
+        self.failureResultOf(told, NotAllowed)
+        told = self.ask(Command.RESOLVE_PTR, A, A)
+        self.failureResultOf(told, NotAllowed)
+        self.assertEqual(self.names.asked, [])
+
+    def test_addressOfAddress(self) -> None:
+        """
+        An address is its own.
+        """
+        self.assertEqual(self.successResultOf(self.ask(Command.RESOLVE, A)), A)
+        self.assertEqual(self.resolver.asked, [])
+
+    def test_name(self) -> None:
+        """
+        An address has a name, perhaps; a name has none.
+        """
+        told = self.ask(Command.RESOLVE_PTR, A)
+        self.assertEqual(self.names.asked, [A])
+        self.names.result.callback([NAMED])
+        self.assertEqual(self.successResultOf(told), NAMED)
+        self.failureResultOf(self.ask(Command.RESOLVE_PTR, NAMED), HostUnreachable)
+
+    def test_fails(self) -> None:
+        """
+        What the resolver fails with is what it fails with; it can be cancelled.
+        """
+        told = self.ask(Command.RESOLVE, NAMED)
+        self.resolver.result.errback(HostUnreachable("no"))
+        self.failureResultOf(told, HostUnreachable)
+        self.ask(Command.RESOLVE_PTR, A).addErrback(lambda _: None).cancel()
+        self.assertEqual(self.names.cancelled, 1)

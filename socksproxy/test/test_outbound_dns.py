@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from socksproxy.errors import HostUnreachable, TimedOut
 from socksproxy.outbound import dns
-from socksproxy.outbound.dns import DNSSource
+from socksproxy.outbound.dns import DNSSource, ReverseDNSSource
 from socksproxy.outbound.resolver import Answer, IAddressSource
 from socksproxy.test.nameserver import answerTo, record
 from socksproxy.wire.address import Address
@@ -423,3 +423,61 @@ class AnswerTests(DNSTestCase):
         authority = [record(b"org", names.Record_NS(b"ns")), record(b"org", SOA)]
         found = self.answered(authority=authority)
         self.assertEqual(found, Answer((), 7, "the name has no address"))
+
+
+class ReverseTests(DNSTestCase):
+    """
+    From addresses to names.
+    """
+
+    def sourceWith(self, servers: Sequence[Address]) -> DNSSource:
+        return ReverseDNSSource(None, servers, str(self.hosts), str(self.resolvConf))
+
+    def found(self, *records: names.RRHeader) -> Answer:
+        """
+        What is made of an answer.
+        """
+        looking = self.lookUp("192.0.2.1")
+        self.exchange.answer(names.PTR, *records)
+        return self.successResultOf(looking)
+
+    def test_asked(self) -> None:
+        """
+        What is asked for is the pointer's name.
+        """
+        for host, pointer in (
+            ("192.0.2.1", b"1.2.0.192.in-addr.arpa"),
+            ("2001:db8::1", b"1" + b".0" * 23 + b".8.b.d.0.1.0.0.2.ip6.arpa"),
+        ):
+            self.lookUp(host)
+            self.assertEqual(list(self.exchange.queries), [names.PTR])
+            self.assertEqual(self.exchange.queries[names.PTR].name.name, pointer)
+
+    def test_name(self) -> None:
+        """
+        The name, for as long as it holds; aliases are followed.
+        """
+        pointer = b"1.2.0.192.in-addr.arpa"
+        named = Answer((Address.name("example.org", 0),), 7)
+        PTR = names.Record_PTR(NAME)
+        self.assertEqual(self.found(record(pointer, PTR, 7)), named)
+        alias = CNAME(pointer, b"1.x.example")
+        self.assertEqual(self.found(alias, record(b"1.x.example", PTR, 7)), named)
+
+    def test_none(self) -> None:
+        """
+        There may be none, or one that cannot be.
+        """
+        self.assertEqual(self.found().addresses, ())
+        bad = record(b"1.2.0.192.in-addr.arpa", names.Record_PTR(b""), 7)
+        self.assertEqual(self.found(bad).addresses, ())
+
+    def test_hosts(self) -> None:
+        """
+        The hosts file comes first.
+        """
+        self.hosts.write_text("192.0.2.1 example.org other\n2001:db8::1 six\n")
+        for host, name in (("192.0.2.1", "example.org"), ("2001:db8::1", "six")):
+            found = self.successResultOf(self.lookUp(host))
+            self.assertEqual(found, Answer((Address.name(name, 0),)))
+        self.assertEqual(self.exchanges, [])

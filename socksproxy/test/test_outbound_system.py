@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from socksproxy.errors import HostUnreachable, TimedOut
 from socksproxy.outbound.resolver import Answer, IAddressSource
-from socksproxy.outbound.system import SystemSource
+from socksproxy.outbound.system import ReverseSystemSource, SystemSource
 from socksproxy.test.processes import ProcessTestCase
 from socksproxy.wire.address import Address
 
@@ -256,7 +256,7 @@ class SystemSourceTests(SynchronousTestCase):
 HANGING = """
 import sys, time
 from twisted.internet import reactor
-from socksproxy.outbound.system import SystemSource
+from socksproxy.outbound.system import ReverseSystemSource, SystemSource
 
 def getaddrinfo(*args, **kwargs):
     print("hangs", flush=True)
@@ -303,3 +303,52 @@ class RealTests(TestCase):
         for name in ("\udcff\udcfe.example", "a..b", "."):
             found = await SystemSource(reactor).lookUp(name)
             self.assertEqual(found.addresses, ())
+
+
+class ReverseSystemSourceTests(SynchronousTestCase):
+    """
+    Addresses to names, with C{getnameinfo}.
+    """
+
+    def found(self, outcome: object, host: str = "192.0.2.1") -> Deferred[Answer]:
+        """
+        What is made of what the system says.
+        """
+
+        def getnameinfo(address: object, flags: int) -> object:
+            self.assertEqual(address, (host, 0))
+            self.assertEqual(flags, socket.NI_NAMEREQD)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome, "0"
+
+        self.patch(socket, "getnameinfo", getnameinfo)
+        threads = ThreadlessReactor()
+        looking = ReverseSystemSource(threads, pool=threads).lookUp(host)
+        threads.runThreads()
+        return looking
+
+    def test_name(self) -> None:
+        """
+        A name is what is found.
+        """
+        expected = Answer((Address.name("example.org", 0),))
+        for host in ("192.0.2.1", "2001:db8::1"):
+            found = self.successResultOf(self.found("example.org", host))
+            self.assertEqual(found, expected)
+
+    def test_none(self) -> None:
+        """
+        There may be none, or one that cannot be.
+        """
+        for outcome in (socket.gaierror(socket.EAI_NONAME, "none"), "x" * 64):
+            found = self.successResultOf(self.found(outcome))
+            self.assertEqual(found.addresses, ())
+            self.assertIn("the address has ", found.reason)
+
+    def test_unknown(self) -> None:
+        """
+        Where there is no saying, that is not remembered.
+        """
+        looking = self.found(socket.gaierror(socket.EAI_AGAIN, "again"))
+        self.failureResultOf(looking, HostUnreachable)

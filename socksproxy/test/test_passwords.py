@@ -22,6 +22,11 @@ from socksproxy.test.processes import (
 from socksproxy.test.source import sourceFile
 from socksproxy.test.test_auth_hashes import argon2Of, bcryptOf, sha512Of
 
+UNTHROTTLED = ("--login-pause-after", "0", "--login-ban-after", "0")
+"""
+Options with which wrong logins are answered at once, however many there are.
+"""
+
 _LIBRARIES = ("bcrypt", "argon2", "passlib", "pamela")
 
 _LOADED = f"""
@@ -83,7 +88,9 @@ class LoginTests(PasswordTests):
         """
         A password of each kind is checked to its end.
         """
-        proxy = self.startProxy("--port", "0", "--auth", f"htpasswd:{self.path}")
+        proxy = self.startProxy(
+            *("--port", "0", "--auth", f"htpasswd:{self.path}"), *UNTHROTTLED
+        )
         for name, password, known in (
             *((b"ann", b"s3cret1", True), (b"bob", b"s3cret2", True)),
             *((b"cat", b"s3cret3", True), (b"ann", b"s3cret2", False)),
@@ -105,7 +112,9 @@ class LoginTests(PasswordTests):
         for options in ((), ("--workers", "2")):
             self.write(self.path, b"ann", b"bob")
             proxy = self.startProxy(
-                "--port", "0", "--auth", f"htpasswd:{self.path}", *options
+                *("--port", "0", "--auth", f"htpasswd:{self.path}"),
+                *UNTHROTTLED,
+                *options,
             )
             # So many that each worker has some.
             tries = range(16 if options else 1)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from socksproxy.server.factory import Limits
 from socksproxy.tap import Options
-from socksproxy.test.processes import PATIENCE, Client, ProcessTestCase, script
+from socksproxy.test.processes import PATIENCE, Client, ProgramTestCase, script
 from socksproxy.test.source import sourceFile
 
 
-class ReadmeTests(ProcessTestCase):
+class ReadmeTests(ProgramTestCase):
     """
     The README is right.
     """
@@ -37,29 +37,6 @@ class ReadmeTests(ProcessTestCase):
         printed = textwrap.dedent(found[1])
         self.assertEqual(printed.count("1080"), 1)
         return printed.replace("1080", str(port))
-
-    def freePort(self) -> int:
-        """
-        A port that nobody listens on right now.
-        """
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            return int(listening.getsockname()[1])
-
-    def connected(self, port: int) -> Client:
-        """
-        A connection to a program that is about to listen.
-        """
-        connection = []
-
-        def connects() -> bool:
-            try:
-                connection.append(socket.create_connection(("127.0.0.1", port)))
-            except OSError:
-                return False
-            return True
-
-        self.until(connects, f"nobody listens on port {port}")
-        return self.client(Client(connection[0]))
 
     def test_tac(self) -> None:
         """
@@ -164,6 +141,40 @@ class ReadmeTests(ProcessTestCase):
         self.assertEqual(answer, b"\0\0\0\1\xc0\0\2\1\0\7hello")
         self.assertEqual(source, bound)
         client.socket.close()
+        program.terminate()
+        self.assertEqual(program.errors, "")
+
+    def test_dialect(self) -> None:
+        """
+        A protocol of one's own is served beside the others; see docs/dialects.rst.
+        """
+        self.text = sourceFile("docs/dialects.rst").read_text()
+        port = self.freePort()
+        path = Path(self.directory()) / "dialect.py"
+        path.write_text(self.snippet("dialect.py", port))
+        program = self.startProcess([sys.executable, str(path)])
+        listening = self.listener()
+        line = b"@ 127.0.0.1 %d\n" % listening.getsockname()[1]
+        client = self.connected(port)
+        client.socket.sendall(line + b"early")
+        self.assertEqual(client.receive(3), b"ok\n")
+        target = self.accept(listening)
+        self.assertEqual(target.receive(5), b"early")
+        target.socket.sendall(b"hello")
+        self.assertEqual(client.receive(5), b"hello")
+        for data, answer in (
+            (b"@ 127.0.0.1 0\n", b"failed\n"),
+            (b"@ nonsense\n", b"bad\n"),
+            (b"@" * 400, b""),
+            (b"\x05\x01\x00", b"\x05\x00"),
+            (b"\x04\x01\0\0\1\2\3\4\0", b"\0\x5b" + bytes(6)),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400 "),
+        ):
+            other = self.connected(port)
+            other.socket.sendall(data)
+            self.assertEqual(other.receive(len(answer)), answer)
+        client.socket.close()
+        target.socket.close()
         program.terminate()
         self.assertEqual(program.errors, "")
 

@@ -18,9 +18,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from socksproxy.errors import RemoteProtocolError
-from socksproxy.interfaces import ANONYMOUS, IDatagramReceiver, Request
+from socksproxy.interfaces import (
+    ANONYMOUS,
+    IDatagramReceiver,
+    ISecurityLayer,
+    Request,
+)
 from socksproxy.relay.datagrams import REMEMBERED, DatagramRelay
 from socksproxy.relay.idle import IdleWatch, IWatched
+from socksproxy.test.securedsuite import MaskLayer
 from socksproxy.testing import FakeAssociation, FakeSession, MemoryTransport
 from socksproxy.udpsocket import SocketAddress
 from socksproxy.wire.address import Address
@@ -90,6 +96,7 @@ class RelayTestCase(SynchronousTestCase):
     """
 
     timeout = 0.0
+    layer: ISecurityLayer | None = None
 
     def setUp(self) -> None:
         self.reactor = FakeReactor()
@@ -102,7 +109,7 @@ class RelayTestCase(SynchronousTestCase):
         request = Request(Command.UDP_ASSOCIATE, Address.UNSPECIFIED, ANONYMOUS)
         self.targets = FakeAssociation(request, FakeSession(), self.relay)
         self.relay.join(self.targets)
-        self.relay.start(self.transport, self.reasons.append)
+        self.relay.start(self.transport, self.reasons.append, self.layer)
 
     def makeRelay(self, host: str = HOST) -> DatagramRelay:
         return DatagramRelay(
@@ -518,3 +525,54 @@ class LifeTests(RelayTestCase):
             self.assertIsNone(relay())
         finally:
             gc.enable()
+
+
+class ProtectedTests(RelayTestCase):
+    """
+    A client whose datagrams are protected.
+    """
+
+    layer = MaskLayer()
+
+    def test_bothWays(self) -> None:
+        """
+        Header and payload are protected together, both ways.
+        """
+        for data in (b"data", b"", b"x" * 60_000):
+            packet = Datagram(TARGET, data).encode()
+            self.come(self.layer.wrap(packet))
+            self.relay.datagramReceived(data, TARGET)
+            self.assertEqual(self.udp.sent.pop(), (self.layer.wrap(packet), CLIENT))
+        self.assertSent((b"data", TARGET), (b"", TARGET), (b"x" * 60_000, TARGET))
+        self.assertEqual(self.relay.datagramsReceived, 3)
+
+    def test_fragments(self) -> None:
+        """
+        Fragments are protected one by one.
+        """
+        for fragment, data in ((1, b"one "), (LAST | 2, b"two")):
+            self.come(self.layer.wrap(Datagram(TARGET, data, fragment).encode()))
+        self.assertSent((b"one two", TARGET))
+
+    def test_unprotected(self) -> None:
+        """
+        What is not protected is dropped, and whoever sent it is not taken for the
+        client.
+        """
+        packet = Datagram(TARGET, b"data").encode()
+        wrapped = self.layer.wrap(packet)
+        for wrong in (b"", packet, wrapped[:-1], wrapped + b"x"):
+            self.come(wrong, (HOST, 50000))
+        self.come(wrapped)
+        self.assertSent((b"data", TARGET))
+        self.assertEqual(self.relay.dropped, 4)
+
+    def test_tooLong(self) -> None:
+        """
+        What would be too long with its protection is dropped.
+        """
+        self.come(self.layer.wrap(Datagram(TARGET, b"").encode()))
+        self.relay.datagramReceived(bytes(65_530), TARGET)
+        self.assertEqual((self.udp.sent, self.relay.dropped), ([], 1))
+        self.relay.datagramReceived(b"data", TARGET)
+        self.assertEqual(len(self.udp.sent), 1)

@@ -157,10 +157,11 @@ class LoopbackTests(ReplyTestCase):
 
     def test_command(self) -> None:
         """
-        07: BIND and UDP ASSOCIATE are switched off, others will never be.
+        07: BIND, UDP ASSOCIATE and Tor's commands are switched off, others will
+        never be.
         """
-        proxy = self.startProxy("--port", "0", "--no-bind", "--no-udp")
-        for command in (2, 3, 0, 4, 0xF0, 0xFF):
+        proxy = self.startProxy("--port", "0", "--no-bind", "--no-udp", "--no-resolve")
+        for command in (2, 3, 0, 4, 0xF0, 0xF1, 0xFF):
             self.assertReply(proxy, 7, "127.0.0.1", 9, command)
         self.assertReply(proxy, 7, "0.0.0.0", 0, 3)
         self.assertQuiet(proxy)

@@ -151,7 +151,7 @@ class HandshakeTests(SessionTestCase):
         """
         A first byte of no known protocol ends the connection.
         """
-        _, transport = self.client(b"GET / HTTP/1.1\r\n\r\n")
+        _, transport = self.client(b"\x16\x03\x01")
         self.assertRefused(transport)
 
     def test_noMethodsOffered(self) -> None:
@@ -569,18 +569,6 @@ class AuthenticationTests(SessionTestCase):
         negotiation.step.errback(ZeroDivisionError("a fault"))
         self.assertRefused(transport, b"\x05\x80")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_securityLayer(self) -> None:
-        """
-        A security layer, which there is no support for yet, is never taken
-        for granted: the connection ends.
-        """
-        negotiation = SlowNegotiation()
-        self.factory = self.makeFactory(authenticators=[Scripted(0x80, negotiation)])
-        _, transport = self.client(b"\x05\x01\x80" + b"x")
-        negotiation.step.callback(Granted(ANONYMOUS, b"in", securityLayer=object()))
-        self.assertRefused(transport, b"\x05\x80")
-        self.assertEqual(len(self.flushLoggedErrors(NotImplementedError)), 1)
 
     def test_logoutFails(self) -> None:
         """

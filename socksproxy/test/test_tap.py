@@ -241,7 +241,7 @@ class MistakeTests(ProcessTestCase):
         """
         The option is named.
         """
-        self.assertOneLine(("--prot", "1080"), "--prot")
+        self.assertOneLine(("--porrt", "1080"), "--porrt")
 
     def test_badPort(self) -> None:
         """
@@ -667,6 +667,8 @@ class HelpTests(ProcessTestCase):
             *("max-connections", "open-proxy", "workers"),
         ):
             self.assertIn(f"--{option}", finished.output)
+        # Docstrings have line ends where the help has none.
+        self.assertNotRegex(finished.output, r"\w {4,}[a-z]")
 
     def test_helpAuth(self) -> None:
         """

@@ -25,12 +25,14 @@ class Method(IntEnum):
 
 class Command(IntEnum):
     """
-    CMD (RFC 1928 section 4).
+    CMD (RFC 1928 section 4), and what Tor has added to it.
     """
 
     CONNECT = 1
     BIND = 2
     UDP_ASSOCIATE = 3
+    RESOLVE = 0xF0
+    RESOLVE_PTR = 0xF1
 
 
 class AddressType(IntEnum):

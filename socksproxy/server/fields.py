@@ -1,0 +1,162 @@
+"""
+What a proxy passes on of a message's head, and what it does not (RFC 9110
+section 7.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import h11
+
+from socksproxy.errors import RemoteProtocolError
+from socksproxy.wire.uri import AbsoluteTarget
+
+__all__ = ["FRAMING", "forwardedRequest", "forwardedResponse", "forwardedTrailers"]
+
+Fields = list[tuple[bytes, bytes]]
+Message = h11.Request | h11.Response | h11.InformationalResponse
+
+VIA = b"socksproxy"
+"""
+The pseudonym in C{Via}: it tells nobody where this proxy is.
+"""
+
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+"""
+The fields that say how long a body is, and that there is one.
+"""
+
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+_NEVER_NAMED = frozenset((b"content-length", b"host", b"expect"))
+"""
+What C{Connection} may not take away: without these it would be another message.
+"""
+
+_NOT_IN_TRAILERS = _HOP_BY_HOP | {b"content-length", b"host", b"trailer"}
+
+
+def _tokens(message: Message, name: bytes) -> set[bytes]:
+    """
+    The members of a list of names.
+    """
+    values = [value for key, value in message.headers if key == name]
+    return {token.strip().lower() for value in values for token in value.split(b",")}
+
+
+def _endToEnd(message: Message) -> Fields:
+    """
+    What is meant for more than this connection, as it was written.
+    """
+    dropped = _HOP_BY_HOP | (_tokens(message, b"connection") - _NEVER_NAMED)
+    return [
+        (name, value)
+        for name, value in message.headers.raw_items()
+        if name.lower() not in dropped
+    ]
+
+
+def _countedDown(fields: Fields) -> Fields:
+    """
+    With a proxy less that they may pass (RFC 9110 section 7.6.2).
+    """
+    counted = []
+    for name, value in fields:
+        if name.lower() == b"max-forwards" and value.isdigit() and len(value) < 10:
+            if int(value) == 0:
+                raise RemoteProtocolError("a request that may go no further")
+            value = b"%d" % (int(value) - 1)
+        counted.append((name, value))
+    return counted
+
+
+def _via(fields: Fields, version: bytes) -> Fields:
+    return [*fields, (b"Via", version + b" " + VIA)]
+
+
+def _closesAfter(request: h11.Request) -> bool:
+    """
+    Whether the client wants nothing more after this.
+    """
+    closes = b"close" in _tokens(request, b"connection")
+    return closes or request.http_version < b"1.1"
+
+
+def forwardedRequest(request: h11.Request, target: AbsoluteTarget) -> h11.Request:
+    """
+    What the target is asked.
+
+    @raise RemoteProtocolError: there are two opinions on where its body ends: one
+        of them would be the target's; or it is not HTTP/1.
+    """
+    if request.http_version > b"1.1":
+        raise RemoteProtocolError("a request of a version that is not known")
+    names = {name for name, _ in request.headers}
+    isChunked = b"transfer-encoding" in names
+    if isChunked and (b"content-length" in names or request.http_version < b"1.1"):
+        raise RemoteProtocolError("a request whose length is in doubt")
+    fields = [(b"Host", target.authority)]
+    fields += [f for f in _endToEnd(request) if f[0].lower() != b"host"]
+    if request.method in (b"TRACE", b"OPTIONS"):
+        fields = _countedDown(fields)
+    connection = []
+    if isChunked:
+        fields.append((b"Transfer-Encoding", b"chunked"))
+    if b"upgrade" in _tokens(request, b"connection"):
+        protocols = [value for name, value in request.headers if name == b"upgrade"]
+        fields += [(b"Upgrade", value) for value in protocols]
+        connection += [b"Upgrade"] if protocols else []
+    if _closesAfter(request):
+        connection.append(b"close")
+    if connection:
+        fields.append((b"Connection", b", ".join(connection)))
+    path = target.path or (b"*" if request.method == b"OPTIONS" else b"/")
+    return h11.Request(
+        method=request.method,
+        target=path,
+        headers=_via(fields, request.http_version),
+    )
+
+
+_Response = TypeVar("_Response", bound=h11.Response | h11.InformationalResponse)
+
+
+def forwardedResponse(response: _Response) -> _Response:
+    """
+    What the client is told.
+    """
+    fields = _endToEnd(response)
+    names = {name for name, _ in response.headers}
+    if b"transfer-encoding" in names:
+        # This is how long it is (RFC 9112 section 6.3).
+        fields = [field for field in fields if field[0].lower() != b"content-length"]
+    if response.status_code == 101:
+        protocols = [value for name, value in response.headers if name == b"upgrade"]
+        fields += [(b"Upgrade", value) for value in protocols]
+        fields.append((b"Connection", b"Upgrade"))
+    return type(response)(
+        status_code=response.status_code,
+        reason=response.reason,
+        headers=_via(fields, response.http_version),
+    )
+
+
+def forwardedTrailers(trailers: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """
+    What comes after a chunked body.
+    """
+    return [(name, value) for name, value in trailers if name not in _NOT_IN_TRAILERS]

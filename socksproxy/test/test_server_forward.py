@@ -1,0 +1,1281 @@
+"""
+Tests for L{socksproxy.server.forward} and its two sides, L{socksproxy.server.clientend}
+and L{socksproxy.server.targetend}, in memory.
+"""
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface.verify import verifyObject
+
+from socksproxy.errors import ConnectionRefused, TimedOut
+from socksproxy.interfaces import ANONYMOUS, IConversation, ITargets, Request
+from socksproxy.server.clientend import WAITING
+from socksproxy.server.factory import Limits
+from socksproxy.server.forward import DROPPED, Forwarding
+from socksproxy.server.proxylogin import ProxyLogin
+from socksproxy.server.session import Session
+from socksproxy.server.targets import Targets
+from socksproxy.test.test_server_http import FakeLogins, HTTPTestCase, basic, withLine
+from socksproxy.testing import FakeAttempt, FakeSession, MemoryTransport
+from socksproxy.wire.address import Address
+from socksproxy.wire.constants import Command
+
+GET = b"GET http://example.com/a?b HTTP/1.1\r\nHost: example.com\r\n\r\n"
+OTHER = GET.replace(b"example.com", b"example.org")
+POST = (
+    b"POST http://example.com/ HTTP/1.1\r\nHost: example.com\r\n"
+    b"Content-Length: 5\r\n\r\n"
+)
+CHUNKED = POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+PASSED_ON = b"GET /a?b HTTP/1.1\r\nHost: example.com\r\nVia: 1.1 socksproxy\r\n\r\n"
+TOLD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVia: 1.1 socksproxy\r\n\r\nhello"
+
+
+class ForwardTestCase(HTTPTestCase):
+    """
+    A client, and targets that the test plays.
+    """
+
+    def asked(self, *received: bytes) -> tuple[Session, MemoryTransport, FakeAttempt]:
+        """
+        A client that has sent C{received}, and the target that is connected then.
+        """
+        session, transport = self.client(*received)
+        attempt = self.connector.attempts[-1]
+        attempt.connect()
+        return session, transport, attempt
+
+    def headOf(self, data: bytes) -> dict[bytes, bytes]:
+        """
+        The fields of a message, in lower case, and its first line as that of no
+        name.
+        """
+        lines = data.partition(b"\r\n\r\n")[0].split(b"\r\n")
+        fields = [line.partition(b": ")[::2] for line in lines[1:]]
+        found = {name.lower(): value for name, value in fields}
+        self.assertEqual(len(found), len(fields), lines)
+        return {b"": lines[0], **found}
+
+    def passedOn(self, request: bytes) -> dict[bytes, bytes]:
+        """
+        What a target gets of it.
+        """
+        attempt = self.asked(request)[2]
+        return self.headOf(attempt.transport.value())
+
+    def told(self, response: bytes, request: bytes = GET) -> dict[bytes, bytes]:
+        """
+        What a client gets of it.
+        """
+        _, transport, attempt = self.asked(request)
+        attempt.protocol.dataReceived(response)
+        return self.headOf(transport.value())
+
+
+class ExchangeTests(ForwardTestCase):
+    """
+    One request and its response.
+    """
+
+    def test_interfaces(self) -> None:
+        """
+        The parts are what the session takes them for.
+        """
+        forwarding = Forwarding(ProxyLogin(FakeSession(), ()))
+        verifyObject(IConversation, forwarding)
+        session, _ = self.client()
+        verifyObject(ITargets, Targets(self.factory, session))
+
+    def test_request(self) -> None:
+        """
+        A request is a CONNECT to rules and connectors, and goes out in origin form.
+        """
+        _, _, attempt = self.asked(GET)
+        expected = Request(Command.CONNECT, Address.name("example.com", 80), ANONYMOUS)
+        self.assertEqual(attempt.request, expected)
+        self.assertEqual(attempt.transport.value(), PASSED_ON)
+
+    def test_response(self) -> None:
+        """
+        The response comes back, and the connection stays open.
+        """
+        _, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertFalse(transport.writeEnded)
+        self.assertFalse(attempt.transport.disconnecting)
+
+    def test_everySplit(self) -> None:
+        """
+        Both may come in any two pieces.
+        """
+        request = POST + b"12345"
+        for split in range(1, len(request)):
+            _, transport, attempt = self.asked(request[:split], request[split:])
+            self.assertTrue(attempt.transport.value().endswith(b"\r\n\r\n12345"))
+            attempt.protocol.dataReceived(OK[:split])
+            attempt.protocol.dataReceived(OK[split:])
+            self.assertEqual(transport.value(), TOLD)
+
+    def test_byteByByte(self) -> None:
+        """
+        Or one byte at a time.
+        """
+        _session, transport = self.client(*(bytes((b,)) for b in GET))
+        attempt = self.connector.attempts[0]
+        attempt.connect()
+        for octet in OK:
+            attempt.protocol.dataReceived(bytes((octet,)))
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_bodyWhileConnecting(self) -> None:
+        """
+        A body that comes before the target is connected reaches it.
+        """
+        session, _ = self.client(POST, b"12")
+        session.dataReceived(b"345")
+        target = self.connector.attempts[0].connect()
+        self.assertTrue(target.value().endswith(b"\r\n\r\n12345"))
+
+    def test_chunkedRequest(self) -> None:
+        """
+        A chunked body stays one, with its trailers.
+        """
+        _, _, attempt = self.asked(CHUNKED, b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
+        head, _, body = attempt.transport.value().partition(b"\r\n\r\n")
+        self.assertIn(b"\r\nTransfer-Encoding: chunked\r\n", head)
+        self.assertEqual(body, b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n")
+
+    def test_chunkedResponse(self) -> None:
+        """
+        So does that of a response; what the trailers may not say is dropped.
+        """
+        _, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n"
+            b"\r\n5\r\nhello\r\n0\r\nContent-Length: 9\r\nX-Sum: 1\r\n\r\n"
+        )
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        self.assertIn(b"chunked", head)
+        self.assertNotIn(b"ontent-", head)
+        self.assertEqual(body, b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n")
+
+    def test_untilTheEnd(self) -> None:
+        """
+        A body that ends with the connection is chunked for the client, which can
+        go on.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(b"HTTP/1.0 200 OK\r\n\r\nhello")
+        attempt.protocol.readConnectionLost()
+        self.assertTrue(transport.value().endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n"))
+        attempt.transport.lose(attempt.protocol)
+        session.dataReceived(GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+
+    def test_oldClient(self) -> None:
+        """
+        A client of HTTP/1.0 is told nothing that it does not know, and the end.
+        """
+        _session, transport, attempt = self.asked(GET.replace(b"1.1\r", b"1.0\r"))
+        self.assertIn(b"Via: 1.0 socksproxy", attempt.transport.value())
+        attempt.protocol.dataReceived(
+            b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
+        )
+        self.assertTrue(transport.value().startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nhello"))
+        self.assertNotIn(b"chunked", transport.value())
+        self.assertTrue(transport.writeEnded)
+
+    def test_withoutBody(self) -> None:
+        """
+        A response to HEAD has none, whatever it says; nor have 204 and 304.
+        """
+        head = GET.replace(b"GET", b"HEAD")
+        for request, response in (
+            (head, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+            (head, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            (GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+            (GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+        ):
+            session, transport, attempt = self.asked(request)
+            attempt.protocol.dataReceived(response)
+            self.assertTrue(transport.value().endswith(b"\r\n\r\n"))
+            transport.clear()
+            session.dataReceived(GET)
+            attempt.protocol.dataReceived(OK)
+            self.assertEqual(transport.value(), TOLD)
+
+    def test_100Continue(self) -> None:
+        """
+        A client that waits for leave to send its body gets the target's.
+        """
+        session, transport, attempt = self.asked(
+            withLine(POST, b"Expect: 100-continue\r\n")
+        )
+        self.assertIn(b"\r\nExpect: 100-continue\r\n", attempt.transport.value())
+        attempt.protocol.dataReceived(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertTrue(transport.value().startswith(b"HTTP/1.1 100 Continue\r\n"))
+        transport.clear()
+        attempt.transport.clear()
+        session.dataReceived(b"12345")
+        self.assertEqual(attempt.transport.value(), b"12345")
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_earlyResponse(self) -> None:
+        """
+        A response may come before the request is complete; both go on to their
+        ends, and then there is another.
+        """
+        session, transport, attempt = self.asked(POST, b"12")
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        session.dataReceived(b"345" + GET)
+        self.assertEqual(
+            attempt.transport.value().partition(b"\r\n\r\n")[2], b"12345" + PASSED_ON
+        )
+
+
+class FieldTests(ForwardTestCase):
+    """
+    What is passed on of a head, see L{socksproxy.server.fields}.
+    """
+
+    def test_hopByHop(self) -> None:
+        """
+        What was meant for the proxy stays there: all that RFC 9110 section 7.6.1
+        lists, what Connection names, and passwords.
+        """
+        fields = self.passedOn(
+            withLine(
+                GET,
+                b"Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\n"
+                b"Proxy-Connection: keep-alive\r\nTE: trailers\r\nUpgrade: h2c\r\n"
+                b"Proxy-Authorization: Basic YTpi\r\nX-Other: 2\r\nCookie: c\r\n",
+            )
+        )
+        self.assertEqual(
+            fields,
+            {
+                b"": b"GET /a?b HTTP/1.1",
+                b"host": b"example.com",
+                b"x-other": b"2",
+                b"cookie": b"c",
+                b"via": b"1.1 socksproxy",
+            },
+        )
+
+    def test_notNamed(self) -> None:
+        """
+        Connection cannot take away what makes the message what it is.
+        """
+        request = withLine(POST, b"Connection: content-length, host\r\n")
+        fields = self.passedOn(request + b"12345")
+        self.assertEqual(fields[b"content-length"], b"5")
+        self.assertEqual(fields[b"host"], b"example.com")
+
+    def test_host(self) -> None:
+        """
+        Host is that of the target, whatever the client says (RFC 9112 section
+        3.2.2).
+        """
+        request = GET.replace(b"http://example.com", b"http://example.org:8080")
+        self.assertEqual(self.passedOn(request)[b"host"], b"example.org:8080")
+
+    def test_via(self) -> None:
+        """
+        A proxy before this one is not forgotten.
+        """
+        _, _, attempt = self.asked(withLine(GET, b"Via: 1.0 fred\r\n"))
+        self.assertTrue(
+            attempt.transport.value().endswith(
+                b"\r\nVia: 1.0 fred\r\nVia: 1.1 socksproxy\r\n\r\n"
+            )
+        )
+
+    def test_nothingAdded(self) -> None:
+        """
+        Nobody is told who the client is.
+        """
+        self.assertNotIn(b"192.0.2.2", self.asked(GET)[2].transport.value())
+
+    def test_spelling(self) -> None:
+        """
+        Names are spelled as they were.
+        """
+        _, _, attempt = self.asked(withLine(GET, b"X-UPPER-lower: 1\r\n"))
+        self.assertIn(b"\r\nX-UPPER-lower: 1\r\n", attempt.transport.value())
+
+    def test_paths(self) -> None:
+        """
+        Without a path it is the root, or, for OPTIONS, the target as a whole.
+        """
+        for method, target, line in (
+            (b"GET", b"http://h", b"GET / HTTP/1.1"),
+            (b"GET", b"http://h?q", b"GET /?q HTTP/1.1"),
+            (b"OPTIONS", b"http://h", b"OPTIONS * HTTP/1.1"),
+            (b"OPTIONS", b"http://h/", b"OPTIONS / HTTP/1.1"),
+            (b"PROPFIND", b"http://h/x", b"PROPFIND /x HTTP/1.1"),
+        ):
+            request = method + b" " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n"
+            self.assertEqual(self.passedOn(request)[b""], line)
+
+    def test_maxForwards(self) -> None:
+        """
+        TRACE and OPTIONS count the proxies on their way; nothing else does.
+        """
+        options = GET.replace(b"GET", b"OPTIONS")
+        for request, left in ((options, b"6"), (GET, b"7")):
+            fields = self.passedOn(withLine(request, b"Max-Forwards: 7\r\n"))
+            self.assertEqual(fields[b"max-forwards"], left)
+        count = len(self.connector.attempts)
+        _, transport = self.client(withLine(options, b"Max-Forwards: 0\r\n"))
+        self.assertPage(transport, 400)
+        self.assertEqual(len(self.connector.attempts), count)
+
+    def test_response(self) -> None:
+        """
+        The same holds for what the target says.
+        """
+        fields = self.told(
+            b"HTTP/1.1 407 Mine\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\n"
+            b"Keep-Alive: 5\r\nProxy-Authenticate: Basic\r\nProxy-Connection: close\r\n"
+            b"Upgrade: h2c\r\nX-Other: 2\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.assertEqual(fields[b""], b"HTTP/1.1 407 Mine")
+        self.assertEqual(set(fields), {b"", b"x-other", b"content-length", b"via"})
+
+    def test_closing(self) -> None:
+        """
+        A client that wants nothing more gets the end, and the target is told.
+        """
+        request = withLine(GET, b"Connection: close\r\n")
+        _, transport, attempt = self.asked(request)
+        fields = self.headOf(attempt.transport.value())
+        self.assertEqual(fields[b"connection"], b"close")
+        attempt.protocol.dataReceived(OK)
+        self.assertIn(b"\r\nConnection: close\r\n", transport.value())
+        self.assertTrue(transport.value().endswith(b"hello"))
+        self.assertTrue(transport.writeEnded)
+        self.assertTrue(attempt.transport.disconnecting)
+
+
+class PersistenceTests(ForwardTestCase):
+    """
+    Several requests over one connection.
+    """
+
+    def test_sameTarget(self) -> None:
+        """
+        The connection to the target serves all of them.
+        """
+        session, transport, attempt = self.asked(GET)
+        for _ in range(3):
+            attempt.protocol.dataReceived(OK)
+            session.dataReceived(GET)
+        self.assertEqual(transport.value(), TOLD * 3)
+        self.assertEqual(attempt.transport.value(), PASSED_ON * 4)
+        self.assertEqual(len(self.connector.attempts), 1)
+
+    def test_otherTarget(self) -> None:
+        """
+        Another target has another connection, and the old one is closed.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        session.dataReceived(OTHER)
+        self.assertTrue(attempt.transport.disconnecting)
+        self.assertFalse(attempt.transport.aborted)
+        other = self.connector.attempts[1]
+        self.assertEqual(other.request.destination, Address.name("example.org", 80))
+        attempt.transport.lose(attempt.protocol)
+        other.connect()
+        other.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 2)
+
+    def test_pipelined(self) -> None:
+        """
+        Requests that are sent without waiting are passed on one after the other,
+        and answered in their order.
+        """
+        _, transport, attempt = self.asked(GET + POST + b"12345" + OTHER)
+        self.assertEqual(attempt.transport.value(), PASSED_ON)
+        attempt.protocol.dataReceived(OK)
+        self.assertTrue(attempt.transport.value().endswith(b"\r\n\r\n12345"))
+        self.assertEqual(len(self.connector.attempts), 1)
+        attempt.protocol.dataReceived(OK)
+        self.connector.attempts[1].connect()
+        self.connector.attempts[1].protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 3)
+
+    def test_veryManyPipelined(self) -> None:
+        """
+        However many they are, and however fast their answers are known.
+        """
+
+        class Refusing:
+            def permitsRequest(self, request: Request, session: object) -> bool:
+                return False
+
+            def permitsAddress(self, *args: object) -> bool:
+                return False
+
+        self.factory = self.makeFactory(policy=Refusing())
+        _session, transport = self.client(GET * 2000)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 403 Forbidden\r\n"), 2000)
+
+    def test_clientEndsItsSide(self) -> None:
+        """
+        A client may end its side once it has asked: it still gets its answer.
+        """
+        session, transport, attempt = self.asked(GET)
+        session.readConnectionLost()
+        self.assertFalse(transport.disconnecting)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertTrue(transport.disconnecting)
+        self.assertTrue(attempt.transport.disconnecting)
+
+    def test_endsWhileConnecting(self) -> None:
+        """
+        Also before the target is connected.
+        """
+        session, transport = self.client(GET)
+        session.readConnectionLost()
+        attempt = self.connector.attempts[0]
+        attempt.connect()
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertTrue(transport.disconnecting)
+
+    def test_endsInTheMiddle(self) -> None:
+        """
+        In the middle of a request it is the end of all, for the target too.
+        """
+        for data in (POST + b"12", CHUNKED + b"5\r\nhe", GET + POST[:20]):
+            session, transport, attempt = self.asked(data)
+            if data.startswith(b"GET"):
+                attempt.protocol.dataReceived(OK)
+            session.readConnectionLost()
+            self.assertTrue(transport.disconnecting)
+            self.assertTrue(
+                attempt.transport.aborted or attempt.transport.disconnecting
+            )
+
+    def test_long(self) -> None:
+        """
+        A connection may last, with a target and without.
+        """
+        self.factory = self.makeFactory(limits=Limits(handshakeTimeout=0))
+        session, transport = self.client(b"G", b"ET")
+        self.asked(GET)
+        self.clock.pump([30] * 8)
+        self.assertFalse(transport.writeEnded)
+        session.dataReceived(GET[3:])
+        self.assertEqual(len(self.connector.attempts), 2)
+
+    def test_silence(self) -> None:
+        """
+        A client has as long for its next request as for its first.
+        """
+        _session, transport, attempt = self.asked(GET)
+        self.clock.advance(100)
+        attempt.protocol.dataReceived(OK)
+        self.clock.advance(29)
+        self.assertFalse(transport.writeEnded)
+        self.clock.advance(1)
+        self.assertTrue(transport.writeEnded)
+        self.assertTrue(attempt.transport.disconnecting)
+        self.clock.advance(10)
+        self.assertTrue(transport.aborted)
+
+    def test_targetEnds(self) -> None:
+        """
+        A target that closes between two requests is connected again.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        attempt.protocol.readConnectionLost()
+        self.assertTrue(attempt.transport.aborted or attempt.transport.disconnecting)
+        session.dataReceived(GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+        attempt.transport.lose(attempt.protocol)
+        self.connector.attempts[1].connect()
+        self.connector.attempts[1].protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 2)
+
+    def test_repeated(self) -> None:
+        """
+        It may close just when a request is on its way: what can be sent twice is
+        sent again.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        session.dataReceived(GET)
+        attempt.protocol.readConnectionLost()
+        attempt.transport.lose(attempt.protocol)
+        again = self.connector.attempts[1]
+        self.assertEqual(again.connect().value(), PASSED_ON)
+        again.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 2)
+        session.dataReceived(GET)
+        again.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 3)
+
+    def test_notRepeated(self) -> None:
+        """
+        What cannot is not; nor is what a new connection has failed with.
+        """
+        for request in (POST + b"12345", GET.replace(b"GET", b"DELETE"), GET):
+            session, transport, attempt = self.asked(GET)
+            count = len(self.connector.attempts)
+            if request != GET:
+                attempt.protocol.dataReceived(OK)
+                transport.clear()
+                session.dataReceived(request)
+            attempt.transport.lose(attempt.protocol)
+            self.assertPage(transport, 502, isLast=False)
+            self.assertEqual(len(self.connector.attempts), count)
+
+
+class FailureTests(ForwardTestCase):
+    """
+    What goes wrong.
+    """
+
+    def test_statuses(self) -> None:
+        """
+        Each cause has its status, and the connection stays open.
+        """
+        for failure, status in ((ConnectionRefused("no"), 502), (TimedOut("no"), 504)):
+            session, transport = self.client(GET)
+            self.connector.attempts[-1].fail(failure)
+            self.assertPage(transport, status, isLast=False)
+            transport.clear()
+            session.dataReceived(GET)
+            self.connector.attempts[-1].connect()
+            self.connector.attempts[-1].protocol.dataReceived(OK)
+            self.assertEqual(transport.value(), TOLD)
+
+    def test_head(self) -> None:
+        """
+        There is no body where none is expected.
+        """
+        _, transport = self.client(GET.replace(b"GET", b"HEAD"))
+        self.connector.attempts[0].fail(ConnectionRefused("no"))
+        self.assertTrue(transport.value().startswith(b"HTTP/1.1 502 "))
+        self.assertTrue(transport.value().endswith(b"\r\n\r\n"))
+
+    def test_connectTimeout(self) -> None:
+        """
+        A target that does not answer in time.
+        """
+        _, transport = self.client(GET)
+        self.clock.advance(29)
+        self.assertEqual(transport.value(), b"")
+        self.clock.advance(1)
+        self.assertTrue(self.connector.attempts[0].cancelled)
+        self.assertPage(transport, 504, isLast=False)
+
+    def test_ourFault(self) -> None:
+        """
+        A fault of the connector's is logged, and is 500 to the client.
+        """
+        _, transport = self.client(GET)
+        self.connector.attempts[0].fail(RuntimeError("fault"))
+        self.assertPage(transport, 500)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_wrongProtocol(self) -> None:
+        """
+        So is a connector that makes a protocol of its own.
+        """
+        _, transport = self.client(GET)
+        protocol = Protocol()
+        protocol.makeConnection(MemoryTransport())
+        self.connector.attempts[0].result.callback(protocol)
+        self.assertPage(transport, 500)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_bodyOfWhatFailed(self) -> None:
+        """
+        The body of a request that failed is read for nothing, so that there can be
+        another; but not for ever.
+        """
+        session, transport = self.client(POST, b"12")
+        self.connector.attempts[0].fail(ConnectionRefused("no"))
+        self.assertPage(transport, 502, isLast=False)
+        session.dataReceived(b"345" + GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+        length = b"%d" % (DROPPED * 3)
+        session, transport = self.client(POST.replace(b": 5", b": " + length))
+        self.connector.attempts[-1].fail(ConnectionRefused("no"))
+        for _ in range(DROPPED // 1000 + 1):
+            session.dataReceived(b"x" * 1000)
+        self.assertTrue(transport.writeEnded)
+
+    def test_bodyThatMayNeverCome(self) -> None:
+        """
+        A client that has waited for its 100 may send its body now, or not: there is
+        no telling, so this is the end.
+        """
+        _, transport = self.client(withLine(POST, b"Expect: 100-continue\r\n"))
+        self.connector.attempts[0].fail(ConnectionRefused("no"))
+        self.assertPage(transport, 502)
+
+    def test_notHTTP(self) -> None:
+        """
+        A target that speaks something else.
+        """
+        for data in (b"SSH-2.0-x\r\n\r\n", b"\x16\x03\x01", b"x" * 70000):
+            _, transport, attempt = self.asked(GET)
+            attempt.protocol.dataReceived(data)
+            self.assertTrue(attempt.transport.aborted)
+            attempt.transport.lose(attempt.protocol, ConnectionLost())
+            self.assertPage(transport, 502, isLast=False)
+
+    def test_cutShort(self) -> None:
+        """
+        A response that ends too early is not taken for a whole one.
+        """
+        for response, reason in (
+            (OK[:-1], ConnectionDone()),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", None),
+            (b"HTTP/1.0 200 OK\r\n\r\nhel", ConnectionLost()),
+        ):
+            _, transport, attempt = self.asked(GET)
+            attempt.protocol.dataReceived(response)
+            if not isinstance(reason, ConnectionLost):
+                attempt.protocol.readConnectionLost()
+            attempt.transport.lose(attempt.protocol, reason)
+            self.assertTrue(transport.aborted)
+
+    def test_unasked(self) -> None:
+        """
+        A response that nobody has asked for is not the next one's.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK + b"HTTP/1.1 200 OK\r\n\r\n")
+        self.assertTrue(attempt.transport.disconnecting)
+        session.dataReceived(GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_unaskedBeforeTheNext(self) -> None:
+        """
+        Nor is it when the next request is here already.
+        """
+        _, transport, attempt = self.asked(GET + GET)
+        attempt.protocol.dataReceived(OK + OK.replace(b"hello", b"trick"))
+        self.assertEqual(transport.value(), TOLD)
+        self.assertEqual(attempt.transport.value(), PASSED_ON)
+        self.connector.attempts[1].connect()
+        self.connector.attempts[1].protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD * 2)
+
+    def test_clientLeaves(self) -> None:
+        """
+        A client that leaves takes its connection with it, or its attempt.
+        """
+        session, transport = self.client(GET)
+        transport.lose(session)
+        self.assertTrue(self.connector.attempts[0].cancelled)
+        self.assertEqual(len(self.factory.admission), 0)
+        session, transport, attempt = self.asked(POST, b"12")
+        transport.lose(session, ConnectionLost())
+        self.assertTrue(attempt.transport.aborted)
+        self.assertEqual(len(self.factory.admission), 1)
+        attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.assertEqual(len(self.factory.admission), 0)
+        self.assertEqual(self.clock.getDelayedCalls()[1:], [])
+
+
+class StrictnessTests(ForwardTestCase):
+    """
+    What could be read in two ways is not passed on.
+    """
+
+    def test_refused(self) -> None:
+        """
+        Such requests get 400, or whatever says it better, and the end; nothing of
+        them reaches a target.
+        """
+        for data, status in (
+            (withLine(POST, b"Transfer-Encoding: chunked\r\n"), 400),
+            (withLine(POST, b"Content-Length: 6\r\n"), 400),
+            (POST.replace(b": 5", b": +5"), 400),
+            (POST.replace(b": 5", b": 5, 6"), 400),
+            (POST.replace(b": 5", b": -1"), 400),
+            (CHUNKED.replace(b"chunked", b"gzip, chunked"), 501),
+            (CHUNKED.replace(b"chunked", b"xchunked"), 501),
+            (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
+            (POST.replace(b"Content-Length", b"Content-Length "), 400),
+            (withLine(GET, b"Host: example.org\r\n"), 400),
+            (withLine(GET, b"X: a\0b\r\n"), 400),
+            (withLine(GET, b"X: a\rb\r\n"), 400),
+            (withLine(GET, b"no colon\r\n"), 400),
+            (GET.replace(b"Host: example.com\r\n", b""), 400),
+            (GET.replace(b"/a?b", b"/a b"), 400),
+            (GET.replace(b"HTTP/1.1", b"HTTP/2.0"), 400),
+            (GET.replace(b"example.com/", b"u:p@example.com/"), 400),
+            (GET.replace(b"http:", b"https:"), 400),
+            (GET.replace(b"http:", b"ftp:"), 400),
+            (GET.replace(b"http://example.com/a?b", b"*"), 400),
+            (GET.replace(b"http://example.com/a?b", b"/"), 400),
+            (b"GARBAGE\r\n\r\n", 400),
+        ):
+            _, transport = self.client(data)
+            self.assertEqual(self.connector.attempts, [], data)
+            self.assertPage(transport, status)
+
+    def test_endlessHead(self) -> None:
+        """
+        A head that does not end is not kept.
+        """
+        session, transport = self.client(GET[:-2] + b"X: ")
+        for _ in range(70):
+            session.dataReceived(b"x" * 1000)
+        self.assertPage(transport, 431)
+
+    def test_unaskedWhileIdle(self) -> None:
+        """
+        A target that says something between two requests is not heard.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        attempt.protocol.dataReceived(OK)
+        self.assertTrue(attempt.transport.aborted)
+        session.dataReceived(GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_bareNewlines(self) -> None:
+        """
+        What is lenient in what came is strict in what goes on.
+        """
+        _, _, attempt = self.asked(GET.replace(b"\r\n", b"\n"))
+        self.assertEqual(attempt.transport.value(), PASSED_ON)
+
+    def test_garbageAfterHead(self) -> None:
+        """
+        A refusal of what follows a HEAD has a body again.
+        """
+        session, transport, attempt = self.asked(GET.replace(b"GET", b"HEAD"))
+        attempt.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        transport.clear()
+        session.dataReceived(b"\r\n")
+        self.assertPage(transport, 400)
+
+    def test_folded(self) -> None:
+        """
+        A folded line is one line then (RFC 9112 section 5.2).
+        """
+        fields = self.passedOn(withLine(GET, b"X-Long: a\r\n  b\r\n"))
+        self.assertEqual(fields[b"x-long"], b"a b")
+
+    def test_badChunk(self) -> None:
+        """
+        A body that is not chunked as it should be ends there.
+        """
+        for chunk in (b"zz\r\n", b"-1\r\n", b"5\r\nhelloXX"):
+            _, transport, attempt = self.asked(CHUNKED, chunk)
+            self.assertTrue(attempt.transport.aborted)
+            self.assertPage(transport, 400)
+
+    def test_greeting(self) -> None:
+        """
+        Whoever takes the port for a web site is told what it is.
+        """
+        _, transport = self.client(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"This is a proxy", transport.value())
+        self.assertPage(transport, 400)
+
+    def test_responseOfTwoLengths(self) -> None:
+        """
+        A response with two opinions on its length is not believed at all.
+        """
+        _, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(
+            OK.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\n\r\n")
+        )
+        attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.assertPage(transport, 502, isLast=False)
+
+
+class FlowTests(ForwardTestCase):
+    """
+    Nobody has to keep what the other side does not take.
+    """
+
+    def test_slowTarget(self) -> None:
+        """
+        The client is read as fast as the target takes it.
+        """
+        _, transport, attempt = self.asked(POST.replace(b": 5", b": 500"))
+        self.assertEqual(transport.producerState, "producing")
+        producer: Any = attempt.transport.producer
+        producer.pauseProducing()
+        self.assertEqual(transport.producerState, "paused")
+        producer.resumeProducing()
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_slowClient(self) -> None:
+        """
+        The target is read as fast as the client takes it; that holds for the next
+        one, too.
+        """
+        session, transport, attempt = self.asked(GET)
+        producer: Any = transport.producer
+        producer.pauseProducing()
+        self.assertEqual(attempt.transport.producerState, "paused")
+        producer.resumeProducing()
+        self.assertEqual(attempt.transport.producerState, "producing")
+        attempt.protocol.dataReceived(OK)
+        producer.pauseProducing()
+        session.dataReceived(OTHER)
+        other = self.connector.attempts[1]
+        self.assertEqual(other.connect().producerState, "paused")
+
+    def test_tooEarly(self) -> None:
+        """
+        A client that sends more than is due has to wait.
+        """
+        session, transport, _attempt = self.asked(GET)
+        for _ in range(WAITING // 1000 + 1):
+            session.dataReceived(b"x" * 1000)
+        self.assertEqual(transport.producerState, "paused")
+
+    def test_resumedForTheNext(self) -> None:
+        """
+        With its turn it is read again.
+        """
+        session, transport, attempt = self.asked(GET)
+        session.dataReceived(GET * (WAITING // len(GET) + 1))
+        self.assertEqual(transport.producerState, "paused")
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_idle(self) -> None:
+        """
+        Silence both ways ends it, where that is wanted.
+        """
+        self.factory = self.makeFactory(limits=Limits(idleTimeout=60))
+        _, transport, attempt = self.asked(GET)
+        self.clock.pump([10] * 5)
+        attempt.protocol.dataReceived(b"HTTP/1.1 ")
+        self.clock.pump([10] * 5)
+        self.assertFalse(transport.aborted)
+        self.clock.pump([10] * 3)
+        self.assertTrue(transport.aborted)
+        self.assertTrue(attempt.transport.aborted)
+
+    def test_drainedAtOnce(self) -> None:
+        """
+        Who waits for nothing is not waited for, and whoever does is answered first.
+        """
+        idle, idleTransport = self.client(b"G", b"ET")
+        session, transport, attempt = self.asked(GET)
+        drained = self.factory.drain(5)
+        self.assertTrue(idleTransport.writeEnded)
+        self.assertFalse(transport.writeEnded)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertTrue(transport.writeEnded)
+        self.assertTrue(attempt.transport.disconnecting)
+        self.assertNoResult(drained)
+        attempt.transport.lose(attempt.protocol)
+        for each, its in ((idle, idleTransport), (session, transport)):
+            its.lose(each)
+        self.successResultOf(drained)
+
+    def test_drained(self) -> None:
+        """
+        When the proxy stops, what is left after the grace period is ended.
+        """
+        session, transport, attempt = self.asked(GET)
+        drained: Deferred[Any] = self.factory.drain(5)
+        self.clock.advance(5)
+        self.assertTrue(transport.aborted)
+        self.assertTrue(attempt.transport.aborted)
+        transport.lose(session, ConnectionLost())
+        attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.successResultOf(drained)
+
+
+class LoginTests(ForwardTestCase):
+    """
+    Each request says who makes it.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logins = FakeLogins()
+        self.factory = self.makeFactory(authenticators=[self.logins])
+        self.request = withLine(GET, basic("ann", "s3cret"))
+
+    def test_challenge(self) -> None:
+        """
+        Whoever says nothing is asked, over the same connection.
+        """
+        session, transport = self.client(GET)
+        self.assertPage(transport, 407, isLast=False)
+        transport.clear()
+        session.dataReceived(self.request)
+        attempt = self.connector.attempts[0]
+        self.assertEqual(attempt.request.identity.name, "ann")
+        self.assertEqual(attempt.connect().value(), PASSED_ON)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_bodyOfTheChallenged(self) -> None:
+        """
+        The body of a request that was not let through is dropped.
+        """
+        session, transport = self.client(POST + b"12345")
+        self.assertPage(transport, 407, isLast=False)
+        session.dataReceived(self.request)
+        self.assertEqual(len(self.connector.attempts), 1)
+
+    def test_onceForAll(self) -> None:
+        """
+        A login that is repeated is not checked again.
+        """
+        session, _, attempt = self.asked(self.request)
+        for _ in range(3):
+            attempt.protocol.dataReceived(OK)
+            session.dataReceived(self.request)
+        self.assertEqual(len(self.logins.asked), 1)
+        self.assertEqual(len(self.connector.attempts), 1)
+
+    def test_without(self) -> None:
+        """
+        A request without one is nobody's, also after one with.
+        """
+        session, transport, attempt = self.asked(self.request)
+        attempt.protocol.dataReceived(OK)
+        transport.clear()
+        session.dataReceived(GET)
+        self.assertPage(transport, 407, isLast=False)
+
+    def test_another(self) -> None:
+        """
+        Another user has a connection of its own to the target, and the first one
+        is logged out.
+        """
+        session, transport, attempt = self.asked(self.request)
+        attempt.protocol.dataReceived(OK)
+        session.dataReceived(withLine(GET, basic("bob", "s3cret")))
+        self.assertEqual(self.logins.logouts, ["ann"])
+        self.assertTrue(attempt.transport.disconnecting)
+        self.assertEqual(self.connector.attempts[1].request.identity.name, "bob")
+        transport.lose(session)
+        attempt.transport.lose(attempt.protocol)
+        self.assertEqual(self.logins.logouts, ["ann", "bob"])
+
+    def test_wrong(self) -> None:
+        """
+        The third wrong one is the last.
+        """
+        session, transport = self.client()
+        for isLast in (False, False, True):
+            transport.clear()
+            session.dataReceived(withLine(GET, basic("ann", "wrong")))
+            self.assertPage(transport, 407, isLast)
+
+    def test_leaves(self) -> None:
+        """
+        A client that leaves meanwhile does not log in.
+        """
+        self.logins.isSlow = True
+        session, transport = self.client(self.request)
+        transport.lose(session)
+        self.assertTrue(self.logins.cancelled)
+        self.assertEqual(self.connector.attempts, [])
+        self.assertEqual(len(self.factory.admission), 0)
+
+
+class TunnelTests(ForwardTestCase):
+    """
+    What is no HTTP any more.
+    """
+
+    UPGRADE = withLine(GET, b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    SWITCHED = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n\r\n"
+    )
+
+    def test_upgrade(self) -> None:
+        """
+        After the target has agreed, all that comes is passed on as it is.
+        """
+        session, transport, attempt = self.asked(self.UPGRADE, b"early ")
+        fields = self.headOf(attempt.transport.value())
+        self.assertEqual(fields[b"upgrade"], b"websocket")
+        self.assertEqual(fields[b"connection"], b"Upgrade")
+        attempt.transport.clear()
+        attempt.protocol.dataReceived(self.SWITCHED + b"banner ")
+        told = self.headOf(transport.value())
+        self.assertEqual(told[b""], b"HTTP/1.1 101 Switching Protocols")
+        self.assertEqual(told[b"upgrade"], b"websocket")
+        self.assertEqual(told[b"connection"], b"Upgrade")
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nbanner "))
+        session.dataReceived(b"GET")
+        self.assertEqual(attempt.transport.value(), b"early GET")
+        attempt.protocol.dataReceived(b"HTTP")
+        self.assertTrue(transport.value().endswith(b"banner HTTP"))
+
+    def test_end(self) -> None:
+        """
+        Ends are passed on, and the session is over with both.
+        """
+        session, transport, attempt = self.asked(self.UPGRADE)
+        with capturedLogs() as events:
+            attempt.protocol.dataReceived(self.SWITCHED)
+            session.dataReceived(b"12345")
+            session.readConnectionLost()
+            self.assertTrue(attempt.transport.writeEnded)
+            attempt.protocol.readConnectionLost()
+            attempt.transport.lose(attempt.protocol)
+            transport.lose(session)
+        self.assertEqual(len(self.factory.admission), 0)
+        sent = len(attempt.transport.value())
+        self.assertIn(f"closed, {sent} bytes sent", formatEvent(events[-1]))
+
+    def test_refused(self) -> None:
+        """
+        A target may refuse: then it goes on as before.
+        """
+        _session, transport, attempt = self.asked(self.UPGRADE + GET)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertTrue(attempt.transport.value().endswith(PASSED_ON))
+
+    def test_unasked(self) -> None:
+        """
+        A target that switches without being asked to is not believed.
+        """
+        _, _transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(self.SWITCHED)
+        self.assertTrue(attempt.transport.aborted)
+
+    def test_connect(self) -> None:
+        """
+        CONNECT after something else is served too.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        transport.clear()
+        session.dataReceived(
+            b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\nearly"
+        )
+        other = self.connector.attempts[1]
+        other.connect()
+        self.assertEqual(
+            transport.value(), b"HTTP/1.1 200 Connection established\r\n\r\n"
+        )
+        self.assertEqual(other.transport.value(), b"early")
+        other.protocol.dataReceived(b"banner")
+        self.assertTrue(transport.value().endswith(b"banner"))
+
+    def test_connectFails(self) -> None:
+        """
+        When it fails that is the end: what follows was not meant for us.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        transport.clear()
+        session.dataReceived(
+            b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n" + GET
+        )
+        self.connector.attempts[1].fail(ConnectionRefused("no"))
+        self.assertPage(transport, 502)
+
+    def test_aborted(self) -> None:
+        """
+        It is ended like all others when the proxy stops.
+        """
+        _session, transport, attempt = self.asked(self.UPGRADE)
+        attempt.protocol.dataReceived(self.SWITCHED)
+        self.factory.drain(5)
+        self.clock.advance(5)
+        self.assertTrue(transport.aborted)
+        self.assertTrue(attempt.transport.aborted)
+
+
+class LogTests(ForwardTestCase):
+    """
+    A pair of lines for each connection to a target.
+    """
+
+    def lines(self, events: Iterable[dict[str, Any]]) -> list[str]:
+        """
+        What was logged.
+        """
+        return [formatEvent(event) for event in events]
+
+    def test_connections(self) -> None:
+        """
+        Requests over one connection are one session.
+        """
+        with capturedLogs() as events:
+            session, _transport, attempt = self.asked(GET)
+            attempt.protocol.dataReceived(OK)
+            session.dataReceived(GET)
+            attempt.protocol.dataReceived(OK)
+            self.clock.advance(2)
+            session.dataReceived(OTHER)
+            self.connector.attempts[1].fail(ConnectionRefused("no"))
+        head = "192.0.2.2:40000 - CONNECT"
+        sent, received = 2 * len(PASSED_ON), 2 * len(OK)
+        self.assertEqual(
+            self.lines(events),
+            [
+                f"{head} example.com:80 via 198.51.100.2:80",
+                f"{head} example.com:80 via 198.51.100.2:80: closed, {sent} bytes "
+                f"sent, {received} received in 2.000 s",
+                f"{head} example.org:80 refused: no (reply 05)",
+            ],
+        )
+
+    def test_refused(self) -> None:
+        """
+        What is no request is one line.
+        """
+        with capturedLogs() as events:
+            self.client(b"GET /secret HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.client(b"GET secret\r\n\r\n")
+        self.assertEqual(
+            self.lines(events),
+            [
+                "192.0.2.2:40000 refused: a request that names no http:// target",
+                "192.0.2.2:40000 refused: a request that is not one of HTTP",
+            ],
+        )
+        self.assertFalse(re.search("secret", "".join(self.lines(events))))
+
+
+PIECES = (
+    *(GET, OTHER, POST, CHUNKED, OK, b"12345", b"5\r\nhello\r\n", b"0\r\n\r\n"),
+    withLine(GET, b"Connection: Upgrade\r\nUpgrade: x\r\n"),
+    withLine(GET, b"Connection: close\r\n"),
+    withLine(POST, b"Expect: 100-continue\r\n"),
+    GET.replace(b"GET", b"HEAD"),
+    GET.replace(b"1.1\r", b"1.0\r"),
+    b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\n",
+    b"\r\n",
+    b"\x00",
+    b"GET",
+)
+
+steps = st.tuples(
+    st.sampled_from(
+        ("client", "target", "connect", "fail", "clientEnds", "targetEnds")
+        + ("targetLost", "pause", "resume", "wait")
+    ),
+    st.sampled_from(PIECES),
+    st.integers(0, 3),
+)
+
+
+class AnythingTests(ForwardTestCase):
+    """
+    Whatever comes, in whatever order.
+    """
+
+    @settings(deadline=None, max_examples=500, suppress_health_check=list(HealthCheck))
+    @given(st.lists(steps, max_size=25))
+    def test_anything(self, script: list[tuple[str, bytes, int]]) -> None:
+        """
+        Nothing that a client or a target does raises, and when both are gone
+        nothing is left.
+        """
+        self.setUp()
+        transport = LosingTransport()
+        session, _ = self.client(GET, transport=transport)
+        transport.loses = session
+        for what, data, index in script:
+            self.play(session, transport, what, data, index)
+        if transport.connected:
+            transport.lose(session, ConnectionLost())
+        for attempt in self.connector.attempts:
+            if attempt.protocol is not None and attempt.transport.connected:
+                attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.assertEqual(len(self.factory.admission), 0)
+        self.factory.stopFactory()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def play(
+        self,
+        session: Session,
+        transport: LosingTransport,
+        what: str,
+        data: bytes,
+        index: int,
+    ) -> None:
+        """
+        One thing that happens.
+        """
+        attempts = self.connector.attempts
+        attempt = attempts[-1 - index % len(attempts)]
+        isOpen = attempt.protocol is not None and attempt.transport.connected
+        if what == "wait":
+            self.clock.advance(20)
+        elif what == "connect" and not attempt.result.called:
+            target = LosingTransport()
+            attempt.connect(target)
+            target.loses = attempt.protocol
+        elif what == "fail" and not attempt.result.called:
+            attempt.fail(ConnectionRefused("no"))
+        elif what == "target" and isOpen:
+            attempt.protocol.dataReceived(data)
+        elif what == "targetEnds" and isOpen:
+            attempt.protocol.readConnectionLost()
+        elif what == "targetLost" and isOpen:
+            attempt.transport.lose(attempt.protocol, ConnectionLost())
+        elif what == "client" and transport.connected:
+            session.dataReceived(data)
+        elif what == "clientEnds" and transport.connected:
+            session.readConnectionLost()
+        elif what in ("pause", "resume") and transport.connected:
+            producer: Any = transport.producer
+            if producer is not None and what == "pause":
+                producer.pauseProducing()
+            elif producer is not None:
+                producer.resumeProducing()
+        for each in (transport, *(attempt.transport for attempt in attempts)):
+            if isinstance(each, LosingTransport):
+                each.loseIfDue()
+
+
+class LosingTransport(MemoryTransport):
+    """
+    One that is lost when that was asked for.
+    """
+
+    loses: Any = None
+
+    def loseIfDue(self) -> None:
+        if self.connected and (self.aborted or self.disconnecting):
+            self.lose(self.loses)
