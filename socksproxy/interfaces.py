@@ -394,6 +394,11 @@ class IDatagramReceiver(Interface):
         @param data: its payload.
         """
 
+    def associationLost() -> None:
+        """
+        There is no way for datagrams any more, and nobody here has closed it.
+        """
+
     def datagramRejected(data: bytes) -> None:
         """
         One that came is kept from the client: it did not ask for it.

@@ -22,6 +22,7 @@ from twisted.python import usage
 
 from socksproxy import __version__
 from socksproxy.command import CommandLineService, Parent, Worker
+from socksproxy.options.chaining import ChainingOptions
 from socksproxy.options.dialects import DialectOptions
 from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.options.logins import LoginOptions
@@ -140,6 +141,7 @@ def _workers(text: str) -> int:
 class Options(
     usage.Options,
     AuthOptionMixin,
+    ChainingOptions,
     DialectOptions,
     LoginOptions,
     GSSAPIOptions,
@@ -496,19 +498,21 @@ def makeService(options: Options) -> IService:
     localEnd = options["local-end"]
     filter = options["udp-filter"] or Filter.NONE
     associator = Associator(reactor, resolver, hub, localEnd, filter)
+    direct = DirectConnector(
+        reactor,
+        resolver,
+        hub=hub,
+        localEnd=localEnd,
+        bindPorts=options["bind-ports"] or ANY_PORT,
+        advertised=options["advertised"],
+        associator=associator,
+        names=_resolverFor(reactor, options, isReverse=True),
+    )
+    serves = count == 1 or bool(number)
     factory = SOCKS5Factory(
         reactor,
         authenticators=authenticators,
-        connector=DirectConnector(
-            reactor,
-            resolver,
-            hub=hub,
-            localEnd=localEnd,
-            bindPorts=options["bind-ports"] or ANY_PORT,
-            advertised=options["advertised"],
-            associator=associator,
-            names=_resolverFor(reactor, options, isReverse=True),
-        ),
+        connector=options.connectorThrough(reactor, direct, resolver, serves),
         bind=not options["no-bind"],
         advertised=options["advertised"],
         limits=Limits(

@@ -26,14 +26,18 @@ class LocalEnd:
     @ivar ipv6: that of IPv6.
     @ivar interface: the network interface that all goes out by, whatever the
         routes say: Linux's SO_BINDTODEVICE.
+    @ivar mark: what the routes and packet filters of this machine know it by:
+        Linux's SO_MARK, for which one has to be root, or as good as that.
     """
 
     ipv4: str | None = None
     ipv6: str | None = None
     interface: str | None = None
+    mark: int | None = None
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, (self.ipv4, self.ipv6, self.interface)))
+        mark = None if self.mark is None else f"mark {self.mark:#x}"
+        return ", ".join(filter(None, (self.ipv4, self.ipv6, self.interface, mark)))
 
     def check(self) -> None:
         """
@@ -70,8 +74,8 @@ class LocalEnd:
 
     def prepare(self, sock: socket.socket) -> str | None:
         """
-        Give a socket of IPv4 or IPv6 the interface, for whoever binds it to a
-        port by himself.
+        Give a socket of IPv4 or IPv6 the interface and the mark, for whoever binds
+        it to a port by himself.
 
         @return: the address to bind it to; L{None}: any.
         @raise OSError: as from L{bind}.
@@ -84,6 +88,10 @@ class LocalEnd:
             sock.setsockopt(
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.interface.encode()
             )
+        if self.mark is not None:
+            if not hasattr(socket, "SO_MARK"):
+                raise OSError(errno.ENOPROTOOPT, "this system has no marks")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.mark)
         if self.ipv4 is None and self.ipv6 is None:
             return None
         host = self.ipv6 if sock.family == socket.AF_INET6 else self.ipv4

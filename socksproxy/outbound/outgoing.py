@@ -5,17 +5,19 @@ Connections that we have opened, or waited for, by ourselves.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.python.failure import Failure
 
 from socksproxy.hubconnection import HubConnection
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
-__all__ = ["adopt"]
+__all__ = ["OutgoingConnection", "adopt", "tellEnds"]
 
 
 def adopt(
@@ -45,7 +47,66 @@ def adopt(
             hub.forget(connected.fileno())
         connected.close()
         raise
-    HubConnection(
+    OutgoingConnection(
         connected, protocol, reactor, hub, (address.host, address.port)
     ).begin()
     return protocol
+
+
+class OutgoingConnection(HubConnection):
+    """
+    The transport of a connection that may stand for one that another proxy has
+    made.
+    """
+
+    _host: IPv4Address | IPv6Address | None = None
+    _closed: Callable[[], object] | None = None
+
+    def whenClosed(self, closed: Callable[[], object]) -> None:
+        """
+        @param closed: called once, when it is gone.
+        """
+        self._closed = closed
+
+    def tellEnds(self, host: Address | None, peer: Address | None) -> None:
+        """
+        Another proxy has said from where to where its connection is.
+        """
+        if host is not None:
+            isIPv6 = host.type == AddressType.IPV6
+            kind = IPv6Address if isIPv6 else IPv4Address
+            self._host = kind("TCP", host.host, host.port)
+        if peer is not None:
+            self._peer = (peer.host, peer.port)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        return super().getHost() if self._host is None else self._host
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
+
+
+def tellEnds(
+    transport: Any, host: Address | None = None, peer: Address | None = None
+) -> None:
+    """
+    What another proxy has said of the ends of the connection that it has made for
+    us.  A TLS transport passes it on; what is none of ours does not want to know.
+    """
+    told = getattr(transport, "tellEnds", None)
+    if told is not None:
+        told(*(a if _isTelling(a) else None for a in (host, peer)))
+
+
+def _isTelling(address: Address | None) -> bool:
+    """
+    Whether it is an address, and not one that stands for none.
+    """
+    return (
+        address is not None
+        and address.type != AddressType.NAME
+        and address.host not in ("0.0.0.0", "::")
+    )

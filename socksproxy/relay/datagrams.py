@@ -186,6 +186,9 @@ class DatagramRelay:
         self._end(reason)
         self.transport.abortConnection()
 
+    def associationLost(self) -> None:
+        self.abort("the way to the targets is gone")
+
     def _end(self, reason: str) -> None:
         # What comes first is the reason.
         self._reason = self._reason or reason

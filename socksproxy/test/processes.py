@@ -51,6 +51,8 @@ _PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "socksify": "dante-client",
+    "danted": "dante-server",
+    "tinyproxy": "tinyproxy-bin",
     "krb5kdc": "krb5-kdc",
     "kdb5_util": "krb5-kdc",
     "kadmin.local": "krb5-admin-server",

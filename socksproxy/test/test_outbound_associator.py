@@ -55,6 +55,9 @@ class Receiver:
     def datagramDropped(self, data: bytes) -> None:
         self.dropped.append(data)
 
+    def associationLost(self) -> None:
+        raise AssertionError("nobody but us could close it")
+
     def datagramRejected(self, data: bytes) -> None:
         self.rejected.append(data)
 

@@ -179,7 +179,7 @@ class ReadmeTests(ProgramTestCase):
         """
         options = Options()
         table = re.findall(r"^``--([a-z-]+)`` +([0-9]+)  ", self.text, re.M)
-        self.assertEqual(len(table), 19)
+        self.assertEqual(len(table), 21)
         for name, default in table:
             self.assertEqual(float(options[name]), float(default), name)
         self.assertEqual(float(options["idle-timeout"]), Limits().idleTimeout)

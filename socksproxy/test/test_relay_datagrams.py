@@ -451,6 +451,16 @@ class LifeTests(RelayTestCase):
         self.transport.lose(self.relay, ConnectionLost())  # type: ignore[arg-type]
         self.assertEnded("enough")
 
+    def test_associationLost(self) -> None:
+        """
+        It ends when there is no way to the targets any more.
+        """
+        self.relay.associationLost()
+        self.assertTrue(self.udp.closed)
+        self.assertTrue(self.transport.aborted)
+        self.transport.lose(self.relay, ConnectionLost())  # type: ignore[arg-type]
+        self.assertEnded("the way to the targets is gone")
+
     def test_stopped(self) -> None:
         """
         It ends with the reactor.

@@ -1,0 +1,144 @@
+"""
+Client endpoints from their descriptions, for L{clientFromString
+<twisted.internet.endpoints.clientFromString>}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from socksproxy.client.endpoints import (
+    HTTPConnectClientEndpoint,
+    SOCKS4ClientEndpoint,
+    SOCKS5ClientEndpoint,
+)
+from socksproxy.client.interfaces import IClientAuthenticator
+from socksproxy.client.login import NoLogin, PasswordLogin
+from socksproxy.client.reach import TIMEOUT
+
+__all__ = ["parse"]
+
+_DEFAULT_PORTS = {"socks5": 1080, "socks4": 1080, "httpconnect": 8080}
+
+
+def parse(
+    prefix: str, reactor: Any, *arguments: str, **options: str
+) -> IStreamClientEndpoint:
+    """
+    What C{PREFIX:PROXY:port=N:host=TARGET:hostPort=N:...} describes.
+
+    Instead of C{PROXY} and C{port} there can be C{proxy=DESCRIPTION}, with its
+    colons quoted: any client endpoint that leads to the proxy.
+
+    @param prefix: C{socks5}, C{socks4} or C{httpconnect}.
+    @raise ValueError: something is missing, or makes no sense, and what.
+    """
+    words = _Words(prefix, options)
+    inner = _proxy(reactor, words, arguments)
+    common: dict[str, Any] = {
+        "host": words.needed("host"),
+        "port": _number(words.needed("hostPort")),
+        "timeout": words.take("timeout", float, TIMEOUT),
+    }
+    make: Callable[..., IStreamClientEndpoint]
+    if prefix == "socks5":
+        make = SOCKS5ClientEndpoint
+        isOptimistic = words.take("optimistic", _yesOrNo, False)
+        common["optimistic"] = isOptimistic
+        common["authenticators"] = _methods(_login(words), isOptimistic)
+    elif prefix == "socks4":
+        make = SOCKS4ClientEndpoint
+        common["userId"] = words.take("userId", str.encode, b"")
+        common["socks4a"] = not words.take("resolve", _yesOrNo, False)
+    else:
+        make = HTTPConnectClientEndpoint
+        common["login"] = _login(words)
+    words.end()
+    return make(reactor, inner, **common)
+
+
+class _Words:
+    """
+    The named parts of a description, each taken once.
+
+    @ivar prefix: what stands before all of them.
+    """
+
+    def __init__(self, prefix: str, options: dict[str, str]) -> None:
+        self.prefix = prefix
+        self._options = options
+
+    def needed(self, name: str) -> str:
+        """
+        @raise ValueError: it is missing.
+        """
+        if name not in self._options:
+            raise ValueError(f"{self.prefix}: {name}=... is missing")
+        return self._options.pop(name)
+
+    def take(self, name: str, convert: Callable[[str], Any], default: Any) -> Any:
+        """
+        @raise ValueError: it makes no sense.
+        """
+        if name not in self._options:
+            return default
+        return convert(self._options.pop(name))
+
+    def end(self) -> None:
+        """
+        @raise ValueError: something is left that nobody knows.
+        """
+        for name in self._options:
+            raise ValueError(f"{self.prefix}: there is no {name}=...")
+
+
+def _proxy(
+    reactor: Any, words: _Words, arguments: Sequence[str]
+) -> IStreamClientEndpoint:
+    description = words.take("proxy", str, None)
+    if description is not None:
+        if arguments:
+            raise ValueError("either the proxy's host is given, or proxy=...")
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
+        return endpoint
+    if not 0 < len(arguments) < 3:
+        raise ValueError("the proxy's host is missing, or there is too much")
+    port = _DEFAULT_PORTS[words.prefix]
+    if len(arguments) == 2:
+        port = _number(arguments[1])
+    port = words.take("port", _number, port)
+    timeout = words.take("connectTimeout", float, TIMEOUT)
+    return HostnameEndpoint(reactor, arguments[0], port, timeout)
+
+
+def _login(words: _Words) -> PasswordLogin | None:
+    username = words.take("username", str, None)
+    password = words.take("password", str, "")
+    return None if username is None else PasswordLogin(username, password)
+
+
+def _methods(
+    login: PasswordLogin | None, isOptimistic: bool
+) -> Sequence[IClientAuthenticator]:
+    """
+    With a login the proxy may still do without it, where it can be asked.
+    """
+    if login is None:
+        return (NoLogin(),)
+    return (login,) if isOptimistic else (NoLogin(), login)
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise ValueError(f"{text!r} is not a port number")
+
+
+def _yesOrNo(text: str) -> bool:
+    if text in ("yes", "no"):
+        return text == "yes"
+    raise ValueError(f"{text!r} is neither yes nor no")

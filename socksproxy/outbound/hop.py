@@ -1,0 +1,143 @@
+"""
+Other people's proxies, and how they are told in a URL.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from socksproxy.client.httpconnect import HTTPConnectConversation
+from socksproxy.client.interfaces import IConversation
+from socksproxy.client.login import NoLogin, PasswordLogin
+from socksproxy.client.socks4 import SOCKS4Conversation
+from socksproxy.client.socks5 import ANYBODY, SOCKS5Conversation
+from socksproxy.errors import CommandNotSupported, HostUnreachable, RemoteProtocolError
+from socksproxy.wire.address import Address
+from socksproxy.wire.constants import Command
+
+__all__ = ["SCHEMES", "Hop"]
+
+SCHEMES = {
+    "socks5": 1080,
+    "socks5h": 1080,
+    "socks5+tls": 1080,
+    "socks4": 1080,
+    "socks4a": 1080,
+    "http": 8080,
+    "https": 443,
+}
+"""
+What a URL can begin with, and its port unless it has one.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """
+    One proxy on the way to the target.
+
+    @ivar scheme: one of L{SCHEMES}.
+    @ivar address: where it is.
+    @ivar login: who we are there.
+    """
+
+    scheme: str
+    address: Address
+    login: PasswordLogin | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Hop:
+        """
+        @param url: C{SCHEME://[USER[:PASSWORD]@]HOST[:PORT]}, with C{%XX} for
+            what would be read as something else.
+        @raise ValueError: it is not such a URL; the text has nothing of a
+            password in it.
+        """
+        scheme, separator, rest = url.partition("://")
+        scheme = scheme.lower()
+        if not separator or scheme not in SCHEMES:
+            known = ", ".join(f"{name}://" for name in SCHEMES)
+            raise ValueError(f"a proxy's URL begins with one of {known}")
+        userInfo, _, authority = rest.rpartition("@")
+        # What could be a password must not get into what urlsplit says.
+        if not re.fullmatch(r"[^\s/?#@%]+/?", authority):
+            raise ValueError(f"{scheme}://: the host is missing, or cannot be one")
+        try:
+            parts = urlsplit(f"//{authority}")
+            port = SCHEMES[scheme] if parts.port is None else parts.port
+            address = Address.name(parts.hostname or "", port)
+        except (ValueError, RemoteProtocolError):
+            address = None
+        if address is None or not address.port:
+            raise ValueError(f"{scheme}://: {authority} is not a host and a port")
+        return cls(scheme, address, cls._login(scheme, userInfo))
+
+    @classmethod
+    def _login(cls, scheme: str, userInfo: str) -> PasswordLogin | None:
+        if not userInfo:
+            return None
+        name, _, password = userInfo.partition(":")
+        if scheme.startswith("socks4") and password:
+            raise ValueError(f"{scheme}://: SOCKS4 has user ids, but no passwords")
+        try:
+            return PasswordLogin(unquote_to_bytes(name), unquote_to_bytes(password))
+        except ValueError as wrong:
+            raise ValueError(f"{scheme}://: {wrong}") from None
+
+    @property
+    def isTLS(self) -> bool:
+        """
+        Whether the way to it is TLS.
+        """
+        return self.scheme in ("https", "socks5+tls")
+
+    @property
+    def resolvesNames(self) -> bool:
+        """
+        Whether names can be sent to it.
+        """
+        return self.scheme != "socks4"
+
+    @property
+    def relaysDatagrams(self) -> bool:
+        """
+        Whether it can be asked for UDP ASSOCIATE.
+        """
+        return self.scheme.startswith("socks5")
+
+    def conversation(self, command: Command, destination: Address) -> IConversation:
+        """
+        @raise RequestFailed: there is no way to ask it for that.
+        """
+        if self.scheme.startswith("socks5"):
+            methods = ANYBODY if self.login is None else (NoLogin(), self.login)
+            return SOCKS5Conversation(command, destination, methods)
+        if self.scheme.startswith("socks4"):
+            if command == Command.UDP_ASSOCIATE:
+                raise CommandNotSupported(f"{self} does not relay datagrams")
+            userId = b"" if self.login is None else self.login.username
+            return SOCKS4Conversation(command, destination, userId)
+        if command != Command.CONNECT:
+            raise CommandNotSupported(f"{self} can only connect")
+        try:
+            return HTTPConnectConversation(destination, self.login)
+        except ValueError as wrong:
+            raise HostUnreachable(f"{self}: {wrong}") from None
+
+    def tlsOptions(self) -> Any:
+        """
+        How its certificate is checked: against the system's authorities, for its
+        name or address.
+        """
+        from twisted.internet.ssl import optionsForClientTLS
+
+        return optionsForClientTLS(self.address.host)
+
+    def __str__(self) -> str:
+        """
+        The URL without who we are.
+        """
+        return f"{self.scheme}://{self.address}"
