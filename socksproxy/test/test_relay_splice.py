@@ -68,17 +68,17 @@ class SpliceRelayTests(RelaySuite):
         assert hub is not None
         begin = self.begin
 
-        def beginElsewhere(sock: socket.socket, protocol: Any) -> Any:
+        def beginOne(sock: socket.socket, protocol: Any) -> Any:
+            if sock is not unknown:
+                return begin(sock, protocol)
             sock.setblocking(False)
             HubConnection(sock, protocol, reactor, None, ("127.0.0.1", 0)).begin()
             return protocol
 
-        for elsewhere in ("innerClient", "innerTarget"):
-            sock = getattr(self, elsewhere)
-            hub._left[sock.fileno()] = 0
-            self.begin = lambda s, p, sock=sock: (  # type: ignore[method-assign]
-                beginElsewhere if s is sock else begin
-            )(s, p)
+        self.begin = beginOne  # type: ignore[method-assign]
+        for name in ("innerClient", "innerTarget"):
+            unknown = getattr(self, name)
+            hub._left[unknown.fileno()] = 0
             self.start()
             for source, sink in (
                 (self.client, self.target),
