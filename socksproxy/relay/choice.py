@@ -21,9 +21,12 @@ __all__ = ["isPlain", "relayBetween"]
 def isPlain(transport: ITransport | None) -> bool:
     """
     Whether C{transport} is a stream socket and nothing more: what is sent to
-    the socket is what the peer receives.
+    the socket is what the peer receives, and nobody has begun to end it, which
+    closes the socket by itself.
     """
-    return isinstance(transport, Connection) and not transport.TLS
+    return isinstance(transport, Connection) and not (
+        transport.TLS or transport.disconnecting or transport._aborting
+    )
 
 
 def relayBetween(

@@ -10,7 +10,9 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from socksproxy.hubconnection import HubConnection
+from socksproxy.relay.choice import relayBetween
 from socksproxy.relay.hub import Hub
+from socksproxy.relay.relay import RelayEnd
 from socksproxy.relay.splice import COPY, SpliceRelay, pipes
 from socksproxy.test.relaysuite import RelaySuite, reactor
 
@@ -86,6 +88,29 @@ class SpliceRelayTests(RelaySuite):
             ):
                 source.send(b"hello")
                 await self.arrives(sink, b"hello")
+            await self.renew()
+
+    async def test_targetThatIsBeingEnded(self) -> None:
+        """
+        A target's connection that somebody has begun to end is not taken over: its
+        socket would be closed while the hub has it.
+        """
+        hub = self.hub()
+        assert hub is not None
+        for how, comes in (
+            ("abortConnection", self.resets),
+            ("loseConnection", self.ends),
+        ):
+            client = self.begin(self.innerClient, self.clientProtocol())
+            target = self.begin(self.innerTarget, RelayEnd())
+            getattr(target.transport, how)()
+            self.relay = client.relay = relayBetween(
+                client.transport, b"", False, target, self.watch, self.finished, hub
+            )
+            self.relay.start()
+            await comes(self.client)
+            await self.until(lambda: bool(self.reasons))
+            self.assertEqual(len(hub), 0)
             await self.renew()
 
     async def over(self) -> None:
