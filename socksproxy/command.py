@@ -68,8 +68,8 @@ class CommandLineService(SOCKS5Service):
                 raise _cannotStart(
                     f"will not listen on {host} without a login: everybody "
                     "who can reach this address could use the proxy. Add a login "
-                    "(--auth file:PATH, see --help-auth), listen on a loopback "
-                    "address, or insist with --open-proxy."
+                    "(--auth htpasswd:PATH, see --help-auth), listen on loopback "
+                    "addresses, or insist with --open-proxy."
                 )
 
     def startService(self) -> None:
