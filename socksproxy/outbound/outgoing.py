@@ -84,8 +84,9 @@ class OutgoingConnection(HubConnection):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        closed, self._closed = self._closed, None
+        closed = self._closed
         if closed is not None:
+            self._closed = None
             closed()
 
 
