@@ -124,10 +124,16 @@ class Parent(CommandLineService):
 
     def startService(self) -> None:
         super().startService()
+        # The reactor heeds it only once it runs, which is when all workers listen.
+        signal.signal(signal.SIGTERM, self._stopEarly)
         try:
             self._workers.startService()
         except RuntimeError as wrong:
             raise _cannotStart(f"a worker cannot start: {wrong}") from None
+
+    def _stopEarly(self, *_: Any) -> None:
+        self._workers.isHurried = True
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     def stopService(self) -> Any:
         return gatherResults([super().stopService(), self._workers.stopService()])

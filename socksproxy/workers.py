@@ -109,6 +109,11 @@ class Workers(ProcessMonitor):
 
     protocols: dict[str, _Worker]  # type: ignore[assignment]
 
+    isHurried = False
+    """
+    Whether L{startService} need not wait any more.
+    """
+
     def __init__(
         self, reactor: Any, count: int, options: Sequence[str], grace: float
     ) -> None:
@@ -158,7 +163,7 @@ class Workers(ProcessMonitor):
         @raise RuntimeError: one ended before.
         """
         super().startService()
-        while len(self._haveListened) < len(self._sockets):
+        while not self.isHurried and len(self._haveListened) < len(self._sockets):
             self.reactor.iterate(TURN)
             # There is no signal that tells before the reactor runs.
             reapAllProcesses()

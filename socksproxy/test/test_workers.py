@@ -684,6 +684,13 @@ class StartingTests(WorkersTestCase):
         for word in words:
             self.assertIn(word, line)
 
+    def test_stoppedEarly(self) -> None:
+        """
+        A parent that is told to stop before all its workers listen stops in order.
+        """
+        proxy = self.startProxy("--workers", "2", "--port", "0")
+        self.assertStops(proxy)
+
     def test_workerCannotStart(self) -> None:
         """
         When the workers cannot start, the parent ends and says what they said.
