@@ -78,10 +78,30 @@ def acceptThrough(hub: Any, port: object) -> None:
         hub.watch(sock.fileno(), connection)
         return connection
 
+    listening = port.socket = _Listening(port.socket)
+    port.fileno = listening.fileno  # type: ignore[method-assign]
     # What it accepts has these, too.
-    keepUrgentInline(port.socket)
-    port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    keepUrgentInline(listening)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     port.transport = accepted  # type: ignore[assignment]
+
+
+class _Listening(socket.socket):
+    """
+    A socket's C{accept} looks up its family and its type for each connection, and
+    these are dear: each time they are made into enumerations again.
+    """
+
+    __slots__ = ("family", "type")
+
+    def __init__(self, listening: socket.socket) -> None:
+        """
+        @param listening: is not to be used any more.
+        """
+        family, kind = listening.family, listening.type
+        super().__init__(family, kind, listening.proto, listening.detach())
+        self.family = family  # type: ignore[misc]
+        self.type = kind  # type: ignore[misc]
 
 
 def keepUrgentInline(sock: socket.socket) -> None:
