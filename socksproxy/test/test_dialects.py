@@ -280,6 +280,26 @@ class CurlTests(DialectTestCase):
             self.until(partial(self.isLogged, proxy, line), "no log line")
         self.assertClean(proxy)
 
+    def test_preproxy(self) -> None:
+        """
+        Through two proxies: by SOCKS to one of HTTP.
+        """
+        port = self.site().server_port
+        first, last = self.startProxy(), self.startProxy()
+        for scheme in ("socks4", "socks4a", "socks5", "socks5h"):
+            for options in ((), ("--proxytunnel",)):
+                body = self.fetched(
+                    *("--preproxy", f"{scheme}://127.0.0.1:{first.port}"),
+                    *("-x", f"http://127.0.0.1:{last.port}", *options),
+                    f"http://localhost:{port}/10",
+                )
+                self.assertEqual(body, "x" * 10)
+        self.assertClean(first)
+        self.assertClean(last)
+        # One line when it begins, one when it is over.
+        self.assertEqual(first.log.count(f"CONNECT 127.0.0.1:{last.port}"), 16)
+        self.assertEqual(last.log.count(f"CONNECT localhost:{port}"), 16)
+
     def test_refused(self) -> None:
         """
         A target that refuses.
