@@ -20,15 +20,9 @@ from socksproxy.auth.exempt import Exempt, ReachedAt
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.auth.threads import IBlocking
 from socksproxy.auth.throttle import GuessLimits
-from socksproxy.tap import Options
+from socksproxy.test.commandline import parsed
 from socksproxy.test.test_auth_threads import FakePool, FakeReactor
 from socksproxy.testing import FakeSession
-
-
-def parsed(*arguments: str) -> Options:
-    options = Options()
-    options.parseOptions(list(arguments))
-    return options
 
 
 class LoginOptionsTests(SynchronousTestCase):

@@ -14,10 +14,7 @@ from unittest import skipIf
 from twisted.trial.unittest import SynchronousTestCase
 
 import socksproxy
-from socksproxy.outbound.associator import Filter
-from socksproxy.outbound.reachable import Advertised, PortRange
-from socksproxy.server.factory import Limits
-from socksproxy.tap import Options
+from socksproxy.test.commandline import parsed
 from socksproxy.test.processes import (
     PATIENCE,
     Client,
@@ -27,8 +24,6 @@ from socksproxy.test.processes import (
     needs,
     script,
 )
-from socksproxy.wire.address import Address
-from socksproxy.wire.constants import AddressType
 
 try:
     import OpenSSL
@@ -38,162 +33,17 @@ else:
     hasTLS = bool(OpenSSL)
 
 
-def parsed(*arguments: str) -> Options:
-    """
-    The options of a command line.
-    """
-    options = Options()
-    options.parseOptions(list(arguments))
-    return options
-
-
 class OptionsTests(SynchronousTestCase):
     """
     The command line, without a process.
     """
 
-    def test_defaultListener(self) -> None:
+    def test_grace(self) -> None:
         """
-        Port 1080 of the IPv4 loopback is what it listens on unless told.
+        Sessions have a while to end, unless they are to have none.
         """
-        self.assertEqual(
-            parsed().descriptions(),
-            ["tcp:1080:interface=127.0.0.1:backlog=1024"],
-        )
-
-    def test_portAndInterface(self) -> None:
-        """
-        Either can be given alone.
-        """
-        self.assertEqual(
-            parsed("--port", "1").descriptions(),
-            ["tcp:1:interface=127.0.0.1:backlog=1024"],
-        )
-        self.assertEqual(
-            parsed("--interface", "127.0.0.2").descriptions(),
-            ["tcp:1080:interface=127.0.0.2:backlog=1024"],
-        )
-        self.assertEqual(
-            parsed("-p", "65535", "-i", "0.0.0.0").descriptions(),
-            ["tcp:65535:interface=0.0.0.0:backlog=1024"],
-        )
-
-    def test_IPv6Interface(self) -> None:
-        """
-        An IPv6 address needs no quoting.
-        """
-        self.assertEqual(
-            parsed("--interface", "::1").descriptions(),
-            ["tcp6:1080:interface=\\:\\:1:backlog=1024"],
-        )
-
-    def test_listenInstead(self) -> None:
-        """
-        C{--listen} takes the place of the default.
-        """
-        self.assertEqual(
-            parsed("--listen", "unix:a", "-l", "tcp:2").descriptions(),
-            ["unix:a", "tcp:2"],
-        )
-
-    def test_listenBesides(self) -> None:
-        """
-        A port that is given as well is listened on as well.
-        """
-        self.assertEqual(
-            parsed("--listen", "unix:a", "--port", "1081").descriptions(),
-            ["tcp:1081:interface=127.0.0.1:backlog=1024", "unix:a"],
-        )
-
-    def test_defaults(self) -> None:
-        """
-        What is not given is as L{Limits} has it.
-        """
-        options, limits = parsed(), Limits()
-        self.assertEqual(options["handshake-timeout"], limits.handshakeTimeout)
-        self.assertEqual(options["connect-timeout"], limits.connectTimeout)
-        self.assertEqual(options["bind-timeout"], limits.bindTimeout)
-        self.assertEqual(options["idle-timeout"], 0)
-        self.assertEqual(options["half-closed-timeout"], limits.halfClosedTimeout)
-        self.assertEqual(options["max-connections"], 0)
-        self.assertGreater(options["grace"], 0)
-        self.assertFalse(options["open-proxy"])
-
-    def test_numbers(self) -> None:
-        """
-        Seconds may have a fraction, and 0 is a number like others.
-        """
-        options = parsed(
-            *("--handshake-timeout", "1.5", "--connect-timeout", "0"),
-            *("--idle-timeout", "7", "--grace", "0", "--max-connections", "12"),
-        )
-        self.assertEqual(options["handshake-timeout"], 1.5)
-        self.assertEqual(options["connect-timeout"], 0)
-        self.assertEqual(options["idle-timeout"], 7)
-        self.assertEqual(options["grace"], 0)
-        self.assertEqual(options["max-connections"], 12)
-
-    def test_resolver(self) -> None:
-        """
-        Names are looked up by the system, by the name servers that it knows,
-        or by those that are given.
-        """
-        self.assertIsNone(parsed()["resolver"])
-        self.assertIsNone(parsed("--resolver", "system")["resolver"])
-        self.assertEqual(parsed("--resolver", "dns")["resolver"], ())
-        self.assertEqual(
-            parsed(
-                "--resolver",
-                "dns:192.0.2.1,192.0.2.2:5353,[2001:db8::1],[fe80::1%eth0]:54",
-            )["resolver"],
-            (
-                Address.ip("192.0.2.1", 53),
-                Address.ip("192.0.2.2", 5353),
-                Address.ip("2001:db8::1", 53),
-                Address(AddressType.IPV6, "fe80::1%eth0", 54),
-            ),
-        )
-
-    def test_reachable(self) -> None:
-        """
-        Ports and addresses for BIND are the system's unless told; of each
-        family there is one address.
-        """
-        options = parsed()
-        self.assertIsNone(options["bind-ports"])
-        self.assertEqual(options["advertised"], Advertised())
-        self.assertFalse(options["no-bind"])
-        options = parsed(
-            *("--bind-ports", "20000-20999", "--bind-timeout", "7", "--no-bind"),
-            *("--advertise", "203.0.113.7", "--advertise", "2001:db8::7"),
-        )
-        self.assertEqual(options["bind-ports"], PortRange(20000, 20999))
-        self.assertEqual(options["bind-timeout"], 7)
-        self.assertEqual(
-            options["advertised"], Advertised("203.0.113.7", "2001:db8::7")
-        )
-        self.assertTrue(options["no-bind"])
-
-    def test_udp(self) -> None:
-        """
-        UDP ASSOCIATE is served, for everybody's datagrams and by any port, unless
-        told.
-        """
-        options = parsed()
-        self.assertFalse(options["no-udp"])
-        self.assertIsNone(options["udp-ports"])
-        self.assertIsNone(options["udp-filter"])
-        self.assertEqual(options["udp-timeout"], Limits().udpTimeout)
-        self.assertEqual(options["udp-per-client"], 0)
-        options = parsed(
-            *("--no-udp", "--udp-ports", "40000-40999", "--udp-filter", "address"),
-            *("--udp-timeout", "1.5", "--udp-per-client", "3"),
-        )
-        self.assertTrue(options["no-udp"])
-        self.assertEqual(options["udp-ports"], PortRange(40000, 40999))
-        self.assertIs(options["udp-filter"], Filter.ADDRESS)
-        self.assertEqual(options["udp-timeout"], 1.5)
-        self.assertEqual(options["udp-per-client"], 3)
+        self.assertGreater(parsed()["grace"], 0)
+        self.assertEqual(parsed("--grace", "0")["grace"], 0)
 
     def test_workers(self) -> None:
         """
