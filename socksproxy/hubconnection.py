@@ -142,7 +142,6 @@ class HubConnection(Connection):
         # All that Connection's does, but for what has been done.
         FileDescriptor.__init__(self, reactor)
         self.socket = sock
-        self.fileno = sock.fileno
         self.protocol = protocol
         self._hub = hub
         self._peer = peer
@@ -171,6 +170,11 @@ class HubConnection(Connection):
         if self._wanted & IN:
             self._wanted &= ~IN
             self.startReading()
+
+    def fileno(self) -> int:
+        # Twisted's keep the socket's method, which takes memory.
+        sock: socket.socket | None = getattr(self, "socket", None)
+        return -1 if sock is None else sock.fileno()
 
     def getHost(self) -> TransportAddress:
         return _transportAddress(self.socket.getsockname())
@@ -206,7 +210,7 @@ class HubConnection(Connection):
         self._isKnown = False
         if self._isWatched:
             self._isWatched = False
-            self._hub.leave(self.fileno(), self._ready & ~OUT)
+            self._hub.leave(self.socket.fileno(), self._ready & ~OUT)
         return True
 
     def _want(self, what: int) -> None:
@@ -220,7 +224,7 @@ class HubConnection(Connection):
             return
         if not self._isWatched:
             self._isWatched = True
-            hub.follow(self.fileno(), self)
+            hub.follow(self.socket.fileno(), self)
         if self._ready & (READABLE if what == IN else OUT):
             hub.soon(self)
 
@@ -307,7 +311,7 @@ class HubConnection(Connection):
         elif self._isKnown:
             self._wanted = 0
             self._isWatched = False
-            self._hub.forget(self.fileno())
+            self._hub.forget(self.socket.fileno())
         sock, protocol = self.socket, self.protocol
         if isinstance(reason.value, ConnectionAborted):
             try:
@@ -315,7 +319,7 @@ class HubConnection(Connection):
             except OSError:
                 pass  # It is gone already, one way or another.
         sock.close()
-        del self.socket, self.protocol, self.fileno
+        del self.socket, self.protocol
         protocol.connectionLost(reason)
 
 
