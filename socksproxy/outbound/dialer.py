@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
@@ -24,6 +24,8 @@ from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
 __all__ = ["Attempt", "Dialer", "interleaved"]
+
+_T = TypeVar("_T")
 
 STAGGER = 0.25
 """
@@ -72,37 +74,50 @@ class Dialer:
         self._watcher = reactor if hub is None else hub
         self._attempt = attempt or (Attempt if hub is None else HubAttempt)
 
-    def dial(self, addresses: Sequence[Address]) -> Deferred[Attempt]:
+    def dial(
+        self, addresses: Sequence[Address], adopt: Callable[[Attempt], _T]
+    ) -> Deferred[_T]:
         """
         Connect to one of C{addresses}, which are IPv4 and IPv6 addresses and
         at least one.
 
-        @return: fires with the L{Attempt} that was first, whose socket is the
-            caller's from then on; when all failed it fails with the most
-            telling of their errors.
+        @param adopt: is given the L{Attempt} that was first; its socket is
+            C{adopt}'s from then on, also if it raises an exception.
+        @return: fires with what C{adopt} makes of it; when all failed it fails
+            with the most telling of their errors.
             Cancelling it closes what is open and fails with the most telling
             error so far, or L{CancelledError
             <twisted.internet.defer.CancelledError>} where there is none.
         """
         if len(addresses) == 1:
-            return self._dialOne(addresses[0])
+            return self._dialOne(addresses[0], adopt)
         race = _Race(self._reactor, self._stagger, self._make, interleaved(addresses))
         race.startNext()
-        return race.result
+        return race.result.addCallback(adopt)
 
-    def _dialOne(self, address: Address) -> Deferred[Attempt]:
+    def _dialOne(
+        self, address: Address, adopt: Callable[[Attempt], _T]
+    ) -> Deferred[_T]:
         """
         There is no race with one runner.
         """
 
-        def abandon(result: Deferred[Attempt]) -> None:
+        def abandon(result: Deferred[_T]) -> None:
             attempt.abandon()
+
+        def succeeded(attempt: Attempt) -> None:
+            try:
+                adopted = adopt(attempt)
+            except Exception:
+                result.errback(Failure())
+            else:
+                result.callback(adopted)
 
         def failed(attempt: Attempt, failure: Exception) -> None:
             result.errback(failure)
 
-        result: Deferred[Attempt] = Deferred(abandon)
-        attempt = self._make(address, result.callback, failed)
+        result: Deferred[_T] = Deferred(abandon)
+        attempt = self._make(address, succeeded, failed)
         failure = attempt.start()
         if failure is not None:
             result.errback(failure)

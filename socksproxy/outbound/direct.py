@@ -91,10 +91,8 @@ class DirectConnector:
         destination = request.destination
         if destination.type == AddressType.NAME:
             resolved = self._resolver.resolve(destination)
-            connected = resolved.addCallback(self._dial, request, session)
-        else:
-            connected = self._dial([destination], request, session)
-        return connected.addCallback(self._adopt, protocolFactory)
+            return resolved.addCallback(self._dial, request, session, protocolFactory)
+        return self._dial([destination], request, session, protocolFactory)
 
     def bind(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -136,19 +134,19 @@ class DirectConnector:
         return min(permitted, key=lambda address: address.type != AddressType.IPV4)
 
     def _dial(
-        self, addresses: list[Address], request: Request, session: ISession
-    ) -> Deferred[Attempt]:
+        self,
+        addresses: list[Address],
+        request: Request,
+        session: ISession,
+        protocolFactory: IProtocolFactory,
+    ) -> Deferred[IProtocol]:
         permits = session.policy.permitsAddress
         permitted = [a for a in addresses if permits(a, request, session)]
         if not permitted:
             return fail(NotAllowed("a rule refuses the address"))
-        return self._dialer.dial(permitted)
 
-    def _adopt(self, attempt: Attempt, protocolFactory: IProtocolFactory) -> IProtocol:
-        return adopt(
-            attempt.socket,
-            attempt.address,
-            protocolFactory,
-            self._reactor,
-            self._hub,
-        )
+        def adopted(attempt: Attempt) -> IProtocol:
+            connected, address = attempt.socket, attempt.address
+            return adopt(connected, address, protocolFactory, self._reactor, self._hub)
+
+        return self._dialer.dial(permitted, adopted)

@@ -475,7 +475,7 @@ class Session(Protocol):
             self._connectFailed(Failure())
             return
         self._pending = connecting
-        connecting.addCallback(self._connected).addErrback(self._connectFailed)
+        connecting.addCallbacks(self._connected, self._connectFailed)
 
     def _listens(self, binding: IBinding) -> Deferred[IProtocol]:
         """
@@ -589,6 +589,12 @@ class Session(Protocol):
 
     def _connected(self, target: IProtocol) -> None:
         self._pending = None
+        try:
+            self._startRelay(target)
+        except Exception:
+            self._connectFailed(Failure())
+
+    def _startRelay(self, target: IProtocol) -> None:
         if not isinstance(target, RelayEnd):
             raise TypeError(
                 f"the connector's protocol is {target!r}, not one that the "

@@ -37,6 +37,13 @@ UNREACHABLE = OSError(errno.EHOSTUNREACH, "unreachable")
 NO_NETWORK = OSError(errno.ENETUNREACH, "no network")
 
 
+def itself(attempt: Attempt) -> Attempt:
+    """
+    What adopts an attempt without making anything of it.
+    """
+    return attempt
+
+
 class InterleavedTests(SynchronousTestCase):
     """
     The families take turns.
@@ -107,7 +114,7 @@ class DialerTests(SynchronousTestCase):
         return made
 
     def dial(self, *addresses: Address) -> Deferred[Attempt]:
-        return Dialer(self.clock, attempt=self.attempt).dial(addresses)
+        return Dialer(self.clock, attempt=self.attempt).dial(addresses, itself)
 
     @property
     def tried(self) -> list[Address]:
@@ -142,6 +149,22 @@ class DialerTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(dialling).value, REFUSED)
         self.assertOver()
 
+    def test_adopted(self) -> None:
+        """
+        The result is what was made of the attempt, or why nothing could be made
+        of it, whether there was one address or a race.
+        """
+        for addresses in ([A], [A, B]):
+            dialer = Dialer(self.clock, attempt=self.attempt)
+            dialling = dialer.dial(addresses, lambda attempt: [attempt])
+            first = self.attempts[-1]
+            first.succeed()
+            self.assertEqual(self.successResultOf(dialling), [first])
+            failing = dialer.dial(addresses, lambda attempt: 1 / 0)
+            self.attempts[-1].succeed()
+            self.failureResultOf(failing, ZeroDivisionError)
+            self.assertOver()
+
     def test_stagger(self) -> None:
         """
         Each next address is tried a quarter of a second after the one before
@@ -161,7 +184,7 @@ class DialerTests(SynchronousTestCase):
         """
         Another time between two attempts can be chosen.
         """
-        Dialer(self.clock, 2, self.attempt).dial([A, B])
+        Dialer(self.clock, 2, self.attempt).dial([A, B], itself)
         self.clock.advance(1.75)
         self.assertEqual(self.tried, [A])
         self.clock.advance(0.25)
@@ -295,7 +318,7 @@ class DialerTests(SynchronousTestCase):
         Two races of one dialer have nothing to do with each other.
         """
         both = Dialer(self.clock, attempt=self.attempt)
-        one, other = both.dial([A, B]), both.dial([C, D])
+        one, other = both.dial([A, B], itself), both.dial([C, D], itself)
         one.cancel()
         self.failureResultOf(one, CancelledError)
         self.clock.advance(0.25)
@@ -784,7 +807,9 @@ class RealReactorTests(TestCase):
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         address = Address.ip(*listening.getsockname())
-        attempt = await Dialer(reactor, stagger=3600).dial([self.address, address])
+        attempt = await Dialer(reactor, stagger=3600).dial(
+            [self.address, address], itself
+        )
         self.addCleanup(attempt.socket.close)
         self.assertEqual(attempt.address, address)
         self.assertEqual(attempt.socket.getpeername(), listening.getsockname())
@@ -794,14 +819,14 @@ class RealReactorTests(TestCase):
         Where nobody listens it is refused, by an L{OSError} with that errno.
         """
         with self.assertRaises(ConnectionRefusedError):
-            await Dialer(reactor).dial([self.address])
+            await Dialer(reactor).dial([self.address], itself)
 
     def test_cancelled(self) -> None:
         """
         Cancelled before the reactor has turned, nothing is left in it.
         """
         self.bound.listen()
-        dialling = Dialer(reactor).dial([self.address, self.address])
+        dialling = Dialer(reactor).dial([self.address, self.address], itself)
         dialling.cancel()
         self.failureResultOf(dialling, CancelledError)
         writers = cast(Any, reactor).getWriters()

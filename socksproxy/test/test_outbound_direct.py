@@ -6,7 +6,7 @@ Tests for L{socksproxy.outbound.direct}.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet import reactor
@@ -68,8 +68,10 @@ class FakeResolver(Waiting):
 
 
 class FakeDialer(Waiting, Dialer):
-    def dial(self, addresses: Sequence[Address]) -> Deferred[Attempt]:
-        return self.ask(list(addresses))
+    def dial(
+        self, addresses: Sequence[Address], adopt: Callable[[Attempt], Any]
+    ) -> Deferred[Any]:
+        return self.ask(list(addresses)).addCallback(adopt)
 
 
 @implementer(IAccessPolicy)
