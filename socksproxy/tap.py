@@ -24,6 +24,7 @@ from socksproxy.options.gssapi import GSSAPIOptions
 from socksproxy.options.limits import LimitOptions
 from socksproxy.options.listening import ListeningOptions
 from socksproxy.options.logins import LoginOptions
+from socksproxy.options.named import named
 from socksproxy.options.numbers import count, seconds
 from socksproxy.options.resolving import ResolvingOptions
 from socksproxy.options.targets import TargetOptions
@@ -46,6 +47,7 @@ def _workers(text: str) -> int:
     return wanted or 1
 
 
+@named
 class Options(
     usage.Options,
     AuthOptionMixin,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from socksproxy.outbound.hop import Hop
     from socksproxy.outbound.resolver import IResolver
 
+from socksproxy.options.named import named
+
 __all__ = ["ChainingOptions"]
 
 STRATEGIES = (
@@ -37,6 +39,7 @@ def _strategy(text: str) -> str:
     raise ValueError(f"{text!r} is not one of {', '.join(STRATEGIES)}")
 
 
+@named
 class ChainingOptions:
     """
     What the command line says of other proxies.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from socksproxy.interfaces import IDialectFactory
+from socksproxy.options.named import named
 from socksproxy.server.dialects import HTTP, SOCKS4, SOCKS5
 
 __all__ = ["DialectOptions", "dialects"]
@@ -31,6 +32,7 @@ def dialects(text: str) -> Sequence[IDialectFactory]:
     return tuple(known for name, known in PROTOCOLS.items() if name in names)
 
 
+@named
 class DialectOptions:
     """
     The options for it.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from socksproxy.interfaces import IAuthenticator
+from socksproxy.options.named import named
 from socksproxy.wire.gssapi import Protection
 
 __all__ = ["GSSAPIOptions"]
@@ -43,6 +44,7 @@ def _protection(text: str) -> str:
     return text
 
 
+@named
 class GSSAPIOptions:
     """
     Who has a ticket may use the proxy.

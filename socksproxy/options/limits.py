@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from socksproxy.options.named import named
 from socksproxy.options.numbers import count, seconds
 from socksproxy.server.factory import Limits
 
@@ -14,6 +15,7 @@ __all__ = ["LimitOptions"]
 _LIMITS = Limits()
 
 
+@named
 class LimitOptions:
     """
     What the command line says of limits.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.endpoints import quoteStringArgument
 
+from socksproxy.options.named import named
 from socksproxy.options.numbers import portNumber
 
 __all__ = ["ListeningOptions"]
@@ -22,6 +23,7 @@ tries again after a second.
 """
 
 
+@named
 class ListeningOptions:
     """
     What the command line says of listeners.

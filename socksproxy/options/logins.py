@@ -18,6 +18,7 @@ from socksproxy.auth.remembered import SECONDS, Remembering
 from socksproxy.auth.threads import IBlocking, InThreads
 from socksproxy.auth.throttle import GuessLimits, Throttle
 from socksproxy.interfaces import IAuthenticator
+from socksproxy.options.named import named
 from socksproxy.options.numbers import count, seconds
 
 __all__ = ["LoginOptions"]
@@ -27,6 +28,7 @@ _LIMITS = GuessLimits()
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
+@named
 class LoginOptions:
     """
     What the command line says of logins.

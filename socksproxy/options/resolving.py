@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from socksproxy.options.named import named
 from socksproxy.options.numbers import portNumber, positive, seconds
 from socksproxy.outbound.files import nameServer
 from socksproxy.outbound.resolver import (
@@ -52,6 +53,7 @@ def _nameServer(text: str) -> Address:
         ) from None
 
 
+@named
 class ResolvingOptions:
     """
     What the command line says of names.

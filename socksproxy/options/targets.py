@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
+from socksproxy.options.named import named
 from socksproxy.options.numbers import portRange
 from socksproxy.outbound.associator import Associator, Filter
 from socksproxy.outbound.direct import DirectConnector
@@ -31,6 +32,7 @@ def _filter(text: str) -> Filter:
         raise ValueError(f"{text!r} is not none, address or port") from None
 
 
+@named
 class TargetOptions:
     """
     What the command line says of targets.
