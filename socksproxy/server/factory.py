@@ -154,30 +154,29 @@ class SOCKS5Factory(Factory):
         self.targetFactory = Factory.forProtocol(RelayEnd)
         self.targetFactory.noisy = False
         self.clock: IReactorTime = reactor if clock is None else clock
-        self._clock = self.clock
         self.handshakes: Deadlines[Session] = Deadlines(
-            self._clock, limits.handshakeTimeout, Session.handshakeExpired
+            self.clock, limits.handshakeTimeout, Session.handshakeExpired
         )
         self.connects: Deadlines[Session] = Deadlines(
-            self._clock, limits.connectTimeout, Session.connectExpired
+            self.clock, limits.connectTimeout, Session.connectExpired
         )
         self.binds: Deadlines[Session] = Deadlines(
-            self._clock, limits.bindTimeout, Session.connectExpired
+            self.clock, limits.bindTimeout, Session.connectExpired
         )
         self.closings: Deadlines[Session] = Deadlines(
-            self._clock, limits.closeTimeout, Session.closingExpired
+            self.clock, limits.closeTimeout, Session.closingExpired
         )
         self.idleWatch = IdleWatch(
-            self._clock, limits.idleTimeout, limits.halfClosedTimeout
+            self.clock, limits.idleTimeout, limits.halfClosedTimeout
         )
         self.admission = Admission(
-            self._clock, limits.maxConnections, descriptorLimit()
+            self.clock, limits.maxConnections, descriptorLimit()
         )
-        self.udpWatch = IdleWatch(self._clock, limits.udpTimeout, 0)
+        self.udpWatch = IdleWatch(self.clock, limits.udpTimeout, 0)
         self.associations: Associations | None = None
         if udp and IAssociator.providedBy(self.connector):
             self.associations = Associations(
-                self._clock,
+                self.clock,
                 self.hub,
                 self.connector,
                 self.udpWatch,
@@ -186,7 +185,7 @@ class SOCKS5Factory(Factory):
                 advertised,
                 limits.udpPerClient,
             )
-        self._accessLog = AccessLog(self._clock)
+        self._accessLog = AccessLog(self.clock)
         self._drained: list[Deferred[None]] = []
         self._look: IDelayedCall | None = None
         # Those that were connected before are kept alive.
@@ -217,7 +216,7 @@ class SOCKS5Factory(Factory):
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
-        ending = self._clock.callLater(grace, self._abortAll)
+        ending = self.clock.callLater(grace, self._abortAll)
         for session in list(self.admission):
             session.drain()
 
@@ -248,27 +247,21 @@ class SOCKS5Factory(Factory):
             return None
         return dialect.buildDialect(session, self.authenticators)
 
-    def sessionOpened(self, session: Session) -> bool:
-        """
-        @return: whether it is the session's turn.
-        """
-        return self.admission.opened(session)
-
     def sessionConnected(self, session: Session, address: IAddress) -> None:
         """
         The target is connected: the relay starts.
         """
         assert session.request is not None
-        session.startedAt = self._clock.seconds()
+        session.startedAt = self.clock.seconds()
         session.line = self._accessLog.connected(session.peer, session.request, address)
         if self._look is None:
-            self._look = self._clock.callLater(KEEP_ALIVE_AFTER, self._keepAlive)
+            self._look = self.clock.callLater(KEEP_ALIVE_AFTER, self._keepAlive)
 
     def sessionFinished(self, session: Session, relay: IWatched, reason: str) -> None:
         """
         The relay is over.
         """
-        seconds = self._clock.seconds() - session.startedAt
+        seconds = self.clock.seconds() - session.startedAt
         self._accessLog.finished(session.line, relay, seconds, reason)
 
     def sessionAnswered(self, session: Session, answer: Address) -> None:
@@ -300,14 +293,14 @@ class SOCKS5Factory(Factory):
         than a deadline for each.
         """
         self._look = None
-        since, until = self._keptAlive, self._clock.seconds() - KEEP_ALIVE_AFTER
+        since, until = self._keptAlive, self.clock.seconds() - KEEP_ALIVE_AFTER
         self._keptAlive = until
         for session in self.admission:
             if session.isConnected:
                 if since < session.startedAt <= until:
                     session.lasted()
                 if self._look is None:
-                    self._look = self._clock.callLater(
+                    self._look = self.clock.callLater(
                         KEEP_ALIVE_AFTER, self._keepAlive
                     )
 

@@ -185,7 +185,7 @@ class Session(Protocol):
             and hasattr(transport, "setTcpNoDelay")
         ):
             transport.setTcpNoDelay(True)
-        if self._factory.sessionOpened(self):
+        if self._factory.admission.opened(self):
             self._begin()
         else:
             transport.pauseProducing()
