@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from socket import inet_ntoa
 from typing import ClassVar
 
 from socksproxy.wire.buffer import ReceiveBuffer
@@ -151,8 +152,8 @@ class Address:
             message = buffer.take(start + 6)
             if message is None:
                 return None
-            a, b, c, d, high, low = message[start:]
-            return cls(_IPV4, f"{a}.{b}.{c}.{d}", high << 8 | low)
+            port = message[-2] << 8 | message[-1]
+            return cls(_IPV4, inet_ntoa(message[start:-2]), port)
         if addressType == _IPV6:
             message = buffer.take(start + 18)
             if message is None:
