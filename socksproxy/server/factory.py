@@ -169,9 +169,7 @@ class SOCKS5Factory(Factory):
         self.idleWatch = IdleWatch(
             self.clock, limits.idleTimeout, limits.halfClosedTimeout
         )
-        self.admission = Admission(
-            self.clock, limits.maxConnections, descriptorLimit()
-        )
+        self.admission = Admission(self.clock, limits.maxConnections, descriptorLimit())
         self.udpWatch = IdleWatch(self.clock, limits.udpTimeout, 0)
         self.associations: Associations | None = None
         if udp and IAssociator.providedBy(self.connector):
@@ -300,9 +298,7 @@ class SOCKS5Factory(Factory):
                 if since < session.startedAt <= until:
                     session.lasted()
                 if self._look is None:
-                    self._look = self.clock.callLater(
-                        KEEP_ALIVE_AFTER, self._keepAlive
-                    )
+                    self._look = self.clock.callLater(KEEP_ALIVE_AFTER, self._keepAlive)
 
     def _closeWhenOver(self) -> None:
         if self.admission:

@@ -4,9 +4,11 @@ Command lines for tests.
 
 from __future__ import annotations
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from socksproxy.tap import Options
 
-__all__ = ["parsed"]
+__all__ = ["OptionsTestCase", "parsed"]
 
 
 def parsed(*arguments: str) -> Options:
@@ -16,3 +18,17 @@ def parsed(*arguments: str) -> Options:
     options = Options()
     options.parseOptions(list(arguments))
     return options
+
+
+class OptionsTestCase(SynchronousTestCase):
+    """
+    Tests of options.
+    """
+
+    def assertGivesUp(self, *arguments: str, says: str) -> None:
+        """
+        It ends, and says why in one line.
+        """
+        ended = self.assertRaises(SystemExit, parsed, *arguments)
+        self.assertIn(says, str(ended))
+        self.assertEqual(len(str(ended).splitlines()), 1)

@@ -4,13 +4,11 @@ Tests for L{socksproxy.options.limits}.
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from socksproxy.server.factory import Limits
-from socksproxy.test.commandline import parsed
+from socksproxy.test.commandline import OptionsTestCase, parsed
 
 
-class LimitsTests(SynchronousTestCase):
+class LimitsTests(OptionsTestCase):
     """
     What comes of the numbers.
     """
@@ -46,3 +44,22 @@ class LimitsTests(SynchronousTestCase):
                 udpPerClient=3,
             ),
         )
+
+    def test_badSeconds(self) -> None:
+        """
+        Seconds are numbers, finite and not negative.
+        """
+        for option, text in (
+            ("--handshake-timeout", "soon"),
+            ("--idle-timeout", "nan"),
+            ("--udp-timeout", "-1"),
+        ):
+            says = f"{option}: {text!r} is not a number of seconds"
+            self.assertGivesUp(option, text, says=says)
+
+    def test_badCount(self) -> None:
+        """
+        A number of clients is a whole one.
+        """
+        says = "--max-connections: '1.5' is not a number, 0 or more"
+        self.assertGivesUp("--max-connections", "1.5", says=says)

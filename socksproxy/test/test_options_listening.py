@@ -4,12 +4,10 @@ Tests for L{socksproxy.options.listening}.
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from socksproxy.test.commandline import parsed
+from socksproxy.test.commandline import OptionsTestCase, parsed
 
 
-class ListeningTests(SynchronousTestCase):
+class ListeningTests(OptionsTestCase):
     """
     What to listen on.
     """
@@ -73,3 +71,11 @@ class ListeningTests(SynchronousTestCase):
         """
         self.assertFalse(parsed()["open-proxy"])
         self.assertTrue(parsed("--open-proxy")["open-proxy"])
+
+    def test_badPort(self) -> None:
+        """
+        What is not a port is quoted, also a number that is too large.
+        """
+        for port in ("http", "65536", "-1", ""):
+            says = f"--port: {port!r} is not a port number, 0 to 65535"
+            self.assertGivesUp("--port", port, says=says)

@@ -12,7 +12,6 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from socksproxy.auth import threads
@@ -20,23 +19,15 @@ from socksproxy.auth.exempt import Exempt, ReachedAt
 from socksproxy.auth.password import PasswordAuthenticator
 from socksproxy.auth.threads import IBlocking
 from socksproxy.auth.throttle import GuessLimits
-from socksproxy.test.commandline import parsed
+from socksproxy.test.commandline import OptionsTestCase, parsed
 from socksproxy.test.test_auth_threads import FakePool, FakeReactor
 from socksproxy.testing import FakeSession
 
 
-class LoginOptionsTests(SynchronousTestCase):
+class LoginOptionsTests(OptionsTestCase):
     """
     What the command line says of logins.
     """
-
-    def assertGivesUp(self, *arguments: str, says: str) -> None:
-        """
-        It ends, and says why in one line.
-        """
-        ended = self.assertRaises(SystemExit, parsed, *arguments)
-        self.assertIn(says, str(ended))
-        self.assertEqual(len(str(ended).splitlines()), 1)
 
     def test_nobodyIsAsked(self) -> None:
         """

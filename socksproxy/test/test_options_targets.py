@@ -4,15 +4,13 @@ Tests for L{socksproxy.options.targets}.
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from socksproxy.outbound.associator import Filter
 from socksproxy.outbound.localend import ANY_LOCAL_END, LocalEnd
 from socksproxy.outbound.reachable import Advertised, PortRange
-from socksproxy.test.commandline import parsed
+from socksproxy.test.commandline import OptionsTestCase, parsed
 
 
-class TargetsTests(SynchronousTestCase):
+class TargetsTests(OptionsTestCase):
     """
     How targets are reached, and how they reach us.
     """
@@ -61,3 +59,42 @@ class TargetsTests(SynchronousTestCase):
         self.assertTrue(options["no-udp"])
         self.assertEqual(options["udp-ports"], PortRange(40000, 40999))
         self.assertIs(options["udp-filter"], Filter.ADDRESS)
+
+    def test_badPorts(self) -> None:
+        """
+        A range of ports is two of them, the first one first.
+        """
+        for option in ("--bind-ports", "--udp-ports"):
+            for given in (
+                "",
+                "9",
+                "2-1",
+                "0-1",
+                "1-65536",
+                "a-b",
+                "1-2-3",
+                "-1-2",
+                "-",
+            ):
+                says = f"{option}: {given!r} is not a range of ports, as in 40000-40999"
+                self.assertGivesUp(option, given, says=says)
+
+    def test_badAddress(self) -> None:
+        """
+        What others are told, and where connections come from, is one IP address for
+        each family.
+        """
+        for option in ("--advertise", "--bind-address"):
+            says = f"{option} proxy.example: this is not an IP address"
+            self.assertGivesUp(option, "proxy.example", says=says)
+            says = f"{option} 203.0.113.8: there is one of its family already"
+            both = (option, "203.0.113.7", option, "203.0.113.8")
+            self.assertGivesUp(*both, says=says)
+        self.assertGivesUp("--advertise", "::", says="--advertise ::: that is nobody's")
+
+    def test_badFilter(self) -> None:
+        """
+        A filter that is none.
+        """
+        says = "--udp-filter: 'cone' is not none, address or port"
+        self.assertGivesUp("--udp-filter", "cone", says=says)
