@@ -71,8 +71,8 @@ class LoopbackTests(ReplyTestCase):
             listening = self.listener(host)
             client = self.client(proxy.greeted())
             code, bound = client.request(host, listening.getsockname()[1])
+            self.assertEqual(code, 0, proxy.log)
             target = self.accept(listening)
-            self.assertEqual(code, 0)
             self.assertEqual(bound, target.socket.getpeername()[:2])
         self.assertQuiet(proxy)
 
