@@ -35,9 +35,18 @@ _IPV6 = AddressType.IPV6
 _NAME = AddressType.NAME
 
 
-def _checkVersion(octet: int) -> None:
-    if octet != SOCKS5_VERSION:
-        raise RemoteProtocolError(f"version {octet:#04x} where SOCKS5's was due")
+def _head(buffer: ReceiveBuffer) -> bytes | None:
+    """
+    The first two bytes of a message, left in place; or L{None}: they are not all
+    there yet.
+
+    @raise RemoteProtocolError: the version is not 5, which the first one tells.
+    """
+    head = buffer.peek(2)
+    version = head or buffer.peek(1)
+    if version and version[0] != SOCKS5_VERSION:
+        raise RemoteProtocolError(f"version {version[0]:#04x} where SOCKS5's was due")
+    return head
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +64,9 @@ class Greeting:
         """
         @raise RemoteProtocolError: the version is not 5.
         """
-        head = buffer.peek(2)
+        head = _head(buffer)
         if head is None:
-            head = buffer.peek(1)
-            if head is not None:
-                _checkVersion(head[0])
             return None
-        _checkVersion(head[0])
         message = buffer.take(2 + head[1])
         return None if message is None else cls(message[2:])
 
@@ -84,12 +89,11 @@ class Selection:
         """
         @raise RemoteProtocolError: the version is not 5.
         """
-        head = buffer.peek(1)
+        head = _head(buffer)
         if head is None:
             return None
-        _checkVersion(head[0])
-        message = buffer.take(2)
-        return None if message is None else cls(message[1])
+        buffer.take(len(head))
+        return cls(head[1])
 
     def encode(self) -> bytes:
         return bytes((SOCKS5_VERSION, self.method))
@@ -188,13 +192,9 @@ class Request:
         @raise RemoteProtocolError: the version is not 5, or the address is
             wrong; the error's reply says how to answer.
         """
-        head = buffer.peek(2)
+        head = _head(buffer)
         if head is None:
-            head = buffer.peek(1)
-            if head is not None:
-                _checkVersion(head[0])
             return None
-        _checkVersion(head[0])
         destination = Address.parse(buffer, skip=3)
         return None if destination is None else cls(head[1], destination)
 
@@ -217,13 +217,9 @@ class Reply:
         @raise RemoteProtocolError: the version is not 5, the code is not
             assigned, or the address is wrong.
         """
-        head = buffer.peek(2)
+        head = _head(buffer)
         if head is None:
-            head = buffer.peek(1)
-            if head is not None:
-                _checkVersion(head[0])
             return None
-        _checkVersion(head[0])
         if head[1] > max(ReplyCode):
             raise RemoteProtocolError(f"reply code {head[1]:#04x} is not assigned")
         bound = Address.parse(buffer, skip=3)
