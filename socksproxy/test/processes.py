@@ -436,6 +436,14 @@ class ProcessTestCase(SynchronousTestCase):
             ssl.create_default_context(cafile=certificate),
         )
 
+    def tlsClient(self, port: int, context: ssl.SSLContext) -> Client:
+        """
+        A client of a listener as L{listenTLS} has it.
+        """
+        plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        tls = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        return self.client(Client(tls))
+
     def client(self, client: Client) -> Client:
         """
         Close C{client} with the test.

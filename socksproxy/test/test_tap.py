@@ -325,11 +325,7 @@ class ListenerTests(ProcessTestCase):
         """
         description, context = self.listenTLS()
         proxy = self.startProxy("--listen", description)
-        plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
-        self.addCleanup(plain.close)
-        self.assertServes(
-            Client(context.wrap_socket(plain, server_hostname="127.0.0.1"))
-        )
+        self.assertServes(self.tlsClient(proxy.port, context))
 
     def test_several(self) -> None:
         """

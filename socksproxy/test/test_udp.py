@@ -422,9 +422,7 @@ class AssociationTests(UDPTestCase):
         proxy = self.startProxy("--listen", description)
         target = self.target()
         for leaves in (Client.reset, lambda client: client.socket.close()):
-            plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
-            tls = context.wrap_socket(plain, server_hostname="127.0.0.1")
-            client = self.client(Client(tls))
+            client = self.tlsClient(proxy.port, context)
             client.greet()
             code, bound = client.request("0.0.0.0", 0, 3)
             self.assertEqual(code, 0)
@@ -432,7 +430,7 @@ class AssociationTests(UDPTestCase):
             self.addCleanup(associated.close)
             for size in (0, 5, 60_000):
                 self.assertExchanges(associated, target, os.urandom(size))
-            tls.sendall(b"this has no meaning")
+            client.socket.sendall(b"this has no meaning")
             self.assertExchanges(associated, target)
             self.assertEqual(len(udpSockets(proxy)), 2)
             leaves(client)

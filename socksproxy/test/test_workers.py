@@ -660,11 +660,7 @@ class ServingTests(WorkersTestCase):
         """
         description, context = self.listenTLS()
         proxy = self.startWorkers("--listen", description)
-        plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
-        self.addCleanup(plain.close)
-        self.assertServes(
-            Client(context.wrap_socket(plain, server_hostname="127.0.0.1"))
-        )
+        self.assertServes(self.tlsClient(proxy.port, context))
 
 
 @skipUnless(sys.platform == "linux", "this looks into /proc")
