@@ -110,10 +110,12 @@ def limited(
     reactor: IReactorTime,
     conversation: IConversation,
     timeout: float,
+    name: str = "the proxy",
 ) -> Deferred[Handshake]:
     """
     Cancel C{waiting} when it takes longer than C{timeout}; 0 is no limit.
 
+    @param name: the proxy's, for errors.
     @return: it fails with L{ProxyTimedOut} then, or L{TimedOut} when the proxy
         knows the request.
     """
@@ -122,8 +124,8 @@ def limited(
         if not isinstance(result, Failure):
             return result
         if conversation.isRequested:
-            raise TimedOut("the proxy did not answer the request in time")
-        raise ProxyTimedOut("the proxy did not answer in time")
+            raise TimedOut(f"{name} did not answer the request in time")
+        raise ProxyTimedOut(f"{name} did not answer in time")
 
     if timeout:
         waiting.addTimeout(timeout, reactor, tooLate)

@@ -10,6 +10,7 @@ is asked about them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -216,8 +217,10 @@ class ChainConnector:
         """
         asked = Request(Command.CONNECT, self.hop.address)
         conversation = self.hop.conversation(Command.CONNECT, self.hop.address)
-        probing = self._lead(asked, _NOBODY, conversation)
-        return probing.addCallback(Handshake.abort)
+        leading = self._lead(asked, _NOBODY, conversation)
+        return leading.addCallback(self._connected, succeed).addCallback(
+            Handshake.abort
+        )
 
     # The proxy.
 
@@ -264,7 +267,7 @@ class ChainConnector:
             Command(request.command), request.destination
         )
         leading = self._lead(request, session, conversation)
-        return leading.addCallback(self._connected, conversation)
+        return leading.addCallback(self._connected, Handshake.converse)
 
     def _lead(
         self, request: Request, session: ISession, conversation: IConversation
@@ -285,17 +288,23 @@ class ChainConnector:
         leading = connectTo(endpoint, conversation, name=str(hop))
         # Another proxy has a deadline of its own.
         timeout = self._timeout if self._isFirst else 0
-        return limited(leading, self._reactor, conversation, timeout)
+        return limited(leading, self._reactor, conversation, timeout, str(hop))
 
     def _connected(
-        self, handshake: Handshake, conversation: IConversation
+        self,
+        handshake: Handshake,
+        proceed: Callable[[Handshake], Deferred[Handshake]],
     ) -> Deferred[Handshake]:
+        """
+        @param proceed: what to do with the proxy, once it is sure to be the one.
+        """
         if not self._isFirst:
             # What the transport knows is where the first one is.
             handshake.proxy = self.hop.address
-        waiting = handshake.converse()
+        secured = handshake.secure() if self.hop.isTLS else succeed(handshake)
+        waiting = secured.addCallback(proceed)
         if self._timeout:
-            self._limitRequesting(waiting, conversation)
+            self._limitRequesting(waiting, handshake.conversation)
         return waiting.addErrback(self._named)
 
     def _limitRequesting(
