@@ -104,8 +104,9 @@ class ChainingOptions:
 
         try:
             hops = [Hop.parse(url.strip()) for url in urls.split(",")]
-            if any(hop.isTLS for hop in hops):
-                _checkTLS()
+            for hop in hops:
+                if hop.isTLS:
+                    _checkTLS(hop)
         except ValueError as wrong:
             raise usage.UsageError(f"{option}: {wrong}") from None
         self.setdefault("via", []).append(hops)
@@ -156,12 +157,12 @@ class ChainingOptions:
         return pool
 
 
-def _checkTLS() -> None:
+def _checkTLS(hop: Hop) -> None:
     """
-    @raise ValueError: there is no TLS here.
+    @raise ValueError: there is no TLS here, or none to C{hop}.
     """
     try:
-        from twisted.internet.ssl import optionsForClientTLS  # noqa: F401
+        hop.tlsOptions()
     except ImportError as wrong:
         raise ValueError(
             f"{wrong.name} is not installed: pip install 'socksproxy[tls]'"

@@ -166,10 +166,15 @@ class ChainingTests(SynchronousTestCase):
         binary.write_bytes(b"\xff\xfe\0")
         for arguments, words in (
             (("--via", "ftp://h"), "begins with one of socks5://"),
-            (("--via", "socks5://ann:s3cret@h:x"), "h:x is not a host and a port"),
+            (
+                ("--via", "socks5://ann:s3cret@h:x"),
+                "the host or the port cannot be one",
+            ),
+            (("--via", "socks5://ann:s3cret,x@h"), "in a password is %2C"),
+            (("--via", "https://ann:s3cret@a_b"), "there is no certificate for such"),
             (("--via", "socks5://a,,socks5://b"), "begins with one of"),
             (("--via", "socks4://ann:s3cret@h"), "no passwords"),
-            (("--via-file", str(path)), "h:x is not a host and a port"),
+            (("--via-file", str(path)), "the host or the port cannot be one"),
             (("--via-file", str(empty)), "there is no proxy in it"),
             (("--via-file", str(binary)), "it is not text"),
             (("--via-file", "/nowhere/at/all"), "No such file"),
