@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from socksproxy.client.association import ClientAssociation
 from socksproxy.client.binding import ClientBinding
+from socksproxy.client.errors import ProxyUnreachable
 from socksproxy.client.handshake import Handshake
 from socksproxy.errors import NotAllowed, RemoteProtocolError
 from socksproxy.interfaces import (
@@ -85,7 +86,7 @@ class Carrying:
         As in L{Carrier}.
         """
         if self._association is None:
-            raise OSError(errno.ENOTCONN, "another proxy has ended it already")
+            raise ProxyUnreachable("another proxy has ended the way to it already")
         self._relay = relay
         self._received = received
 

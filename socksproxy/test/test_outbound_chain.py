@@ -583,7 +583,7 @@ class AssociateTests(ChainTestCase):
         line = self.arrive()
         carrier.receiver.associationLost()
         line.receive(b"\x05\0" + SUCCESS)
-        self.failureResultOf(associating, OSError)
+        self.failureResultOf(associating, ProxyUnreachable)
         self.assertTrue(line.aborted)
         self.assertEqual(self.receiver.lost, 1)
 
