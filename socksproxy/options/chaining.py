@@ -154,6 +154,7 @@ class ChainingOptions:
         pool = PoolConnector(reactor, members, Strategy(self["via-strategy"]))
         if self["via-probe"] and serves:
             pool.startProbing(self["via-probe"], methodcaller("probe"))
+            reactor.addSystemEventTrigger("before", "shutdown", pool.stopProbing)
         return pool
 
 

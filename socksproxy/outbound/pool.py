@@ -12,7 +12,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -133,6 +133,8 @@ class PoolConnector:
         self._strategy = strategy
         self._chance = random.Random() if chance is None else chance
         self._turn = 0
+        self._probing: LoopingCall | None = None
+        self._round: Deferred[Any] = succeed(None)
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -187,19 +189,25 @@ class PoolConnector:
 
     def startProbing(
         self, seconds: float, probe: Callable[[Any], Deferred[Any]]
-    ) -> LoopingCall:
+    ) -> None:
         """
         Find out about ways that do not work, and about those that do again,
         without waiting for a client to want one.
 
         @param seconds: how often; a round that takes longer is waited for.
         @param probe: tries one.
-        @return: what to stop.
         """
-        probing = LoopingCall(self._probeAll, probe)
-        probing.clock = self._clock
-        probing.start(seconds, now=False)
-        return probing
+        self._probing = LoopingCall(self._probeAll, probe)
+        self._probing.clock = self._clock
+        self._probing.start(seconds, now=False)
+
+    def stopProbing(self) -> None:
+        """
+        No more of that; a probe that is under way says nothing any more.
+        """
+        assert self._probing is not None
+        self._probing.stop()
+        self._round.cancel()
 
     def _try(
         self, attempt: Callable[[Member], Deferred[_T]], members: list[Member]
@@ -290,12 +298,15 @@ class PoolConnector:
             probing = maybeDeferred(probe, member.connector)
             probing.addCallback(self._probeWorked, member)
             probes.append(probing.addErrback(self._probeFailed, member))
-        return gatherResults(probes)
+        self._round = gatherResults(probes)
+        return self._round
 
     def _probeWorked(self, result: object, member: Member) -> None:
         self._worked(member)
 
     def _probeFailed(self, failure: Any, member: Member) -> None:
+        if self._probing is None or not self._probing.running:
+            return
         if replyCodeOf(failure.value) is None:
             log.failure("The probe of {member} failed.", failure, member=member.name)
         else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from socksproxy.outbound.chain import ChainConnector
@@ -31,7 +31,7 @@ class ChainingTests(SynchronousTestCase):
         """
         options = Options()
         options.parseOptions(arguments)
-        self.clock = Clock()
+        self.clock = MemoryReactorClock()
         self.direct = FakeConnector()
         resolver: Any = object()
         return options.connectorThrough(self.clock, self.direct, resolver, serves)
@@ -136,6 +136,10 @@ class ChainingTests(SynchronousTestCase):
         self.connector(*arguments)
         self.clock.advance(7)
         self.assertEqual(len(self.direct.attempts), 2)
+        for function, *_ in self.clock.triggers["before"]["shutdown"]:
+            function()
+        self.assertTrue(all(attempt.cancelled for attempt in self.direct.attempts))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.connector(*arguments, serves=False)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

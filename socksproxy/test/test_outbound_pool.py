@@ -438,14 +438,27 @@ class ProbeTests(PoolTestCase):
         def probe(way: object) -> Deferred[None]:
             return fail(ProxyUnreachable()) if way in broken else succeed(None)
 
-        probing = self.pool.startProbing(5, probe)
+        self.pool.startProbing(5, probe)
         self.assertEqual(self.which(), "a")
         self.clock.advance(5)
         self.assertEqual(self.which(), "b")
         broken.clear()
         self.clock.advance(5)
         self.assertEqual(self.which(), "a")
-        probing.stop()
+        self.pool.stopProbing()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped(self) -> None:
+        """
+        What is under way when it stops is cancelled, and nobody is to blame.
+        """
+        probes = [Deferred[None]() for _ in range(3)]
+        waiting = iter(probes)
+        self.pool.startProbing(5, lambda way: next(waiting))
+        self.clock.advance(5)
+        self.pool.stopProbing()
+        self.assertEqual([probe.called for probe in probes], [True] * 3)
+        self.assertEqual([m.failures for m in self.members], [0, 0, 0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_slow(self) -> None:
@@ -458,14 +471,14 @@ class ProbeTests(PoolTestCase):
             probes.append(Deferred())
             return probes[-1]
 
-        probing = self.pool.startProbing(5, probe)
+        self.pool.startProbing(5, probe)
         self.clock.pump([5] * 10)
         self.assertEqual(len(probes), 3)
         for waiting in probes[:]:
             waiting.callback(None)
         self.clock.advance(5)
         self.assertEqual(len(probes), 6)
-        probing.stop()
+        self.pool.stopProbing()
 
     def test_pool(self) -> None:
         """
@@ -497,9 +510,9 @@ class ProbeTests(PoolTestCase):
             raise ZeroDivisionError
 
         for probe in (lambda way: fail(ZeroDivisionError()), raising):
-            probing = self.pool.startProbing(5, probe)
+            self.pool.startProbing(5, probe)
             for _ in range(2):
                 self.clock.advance(5)
                 self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
             self.assertEqual(self.which(), "a")
-            probing.stop()
+            self.pool.stopProbing()
