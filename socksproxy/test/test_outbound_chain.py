@@ -448,6 +448,32 @@ class BindTests(ChainTestCase):
         self.assertTrue(line.aborted)
         self.assertEqual(self.factory.built, [])
 
+    def test_refusedByFault(self) -> None:
+        """
+        Whatever the policy makes of it, nothing is left open.
+        """
+        binding = self.bind()
+        self.patch(self.policy, "permitsAddress", lambda *asked: 1 // 0)
+        line = self.arrive()
+        line.receive(b"\x05\0" + SUCCESS)
+        bound = self.successResultOf(binding)
+        line.receive(self.PEER)
+        self.failureResultOf(bound.accepted, ZeroDivisionError)
+        self.assertTrue(line.aborted)
+
+    def test_name(self) -> None:
+        """
+        A name is the other proxy's to judge.
+        """
+        binding = self.bind()
+        line = self.arrive()
+        line.receive(b"\x05\0" + SUCCESS)
+        bound = self.successResultOf(binding)
+        line.receive(b"\x05\0\0\x03\x01a\0\x50")
+        self.successResultOf(bound.accepted)
+        self.assertEqual(bound.peer, Address.name("a", 80))
+        self.assertEqual(self.policy.asked, [])
+
     def test_listensWhere(self) -> None:
         """
         A proxy behind another that leaves its address out has the one that we
