@@ -39,7 +39,7 @@ Failures that say what they have to say.
 """
 
 
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def reach(
@@ -98,7 +98,8 @@ def _isOfTheNetwork(cause: BaseException | None) -> bool:
     Whether it is neither a fault of this program nor something that it has run
     out of.
     """
-    if getattr(cause, "errno", None) in _OURS:
+    # Twisted's have it elsewhere.
+    if {getattr(cause, "errno", None), getattr(cause, "osError", None)} & _OURS:
         return False
     if isinstance(cause, (ConnectError, OSError)):
         return True

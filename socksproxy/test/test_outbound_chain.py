@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectBindError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -261,7 +262,11 @@ class ConnectTests(ChainTestCase):
         A fault of the inner connector stays one, to be logged; and so does what
         this machine has run out of, for which a proxy is not to blame.
         """
-        for cause in (ZeroDivisionError(), OSError(errno.EMFILE, "too many")):
+        for cause in (
+            ZeroDivisionError(),
+            OSError(errno.EMFILE, "too many"),
+            ConnectBindError(errno.EMFILE, "too many"),
+        ):
             connecting = self.connect()
             self.inner.attempts[-1].fail(cause)
             failure = self.failureResultOf(connecting, type(cause))
