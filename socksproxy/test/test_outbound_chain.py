@@ -1,5 +1,6 @@
 """
-Tests for L{socksproxy.outbound.chain} and L{socksproxy.outbound.carried}.
+Tests for L{socksproxy.outbound.chain}, L{socksproxy.outbound.leading} and
+L{socksproxy.outbound.carried}.
 """
 
 from __future__ import annotations
