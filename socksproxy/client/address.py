@@ -60,6 +60,11 @@ def resolveIPv4(
     """
     if destination.type == AddressType.IPV6:
         return fail(AddressTypeNotSupported("SOCKS4 has no IPv6 addresses"))
+    try:
+        # What Python cannot look up, Twisted's resolver has no answer to, ever.
+        destination.host.encode("idna")
+    except UnicodeError:
+        return fail(HostUnreachable("there is no such name"))
     resolution = _Resolution(destination)
     reactor.nameResolver.resolveHostName(
         resolution, destination.host, destination.port, addressTypes=[IPv4Address]

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.client.address import transportAddress
+from socksproxy.client.errors import ProxyProtocolError, ProxyUnreachable
 from socksproxy.client.handshake import Handshake
 from socksproxy.errors import RemoteProtocolError
 from socksproxy.interfaces import IAssociation, IDatagramReceiver
@@ -35,7 +36,8 @@ class Carrier(Protocol):
         """
         Carry to C{relay} from now on, and what it sends to C{received}.
 
-        @raise OSError: there is no way.
+        @raise OSError: this machine has no way.
+        @raise ProxyFailed: nor has the proxy.
         """
 
     def send(self, packet: bytes) -> None:
@@ -75,6 +77,8 @@ class UDPCarrier:
         """
         As in L{Carrier}.
         """
+        if relay.type == AddressType.NAME:
+            raise ProxyUnreachable("where the proxy takes datagrams is but a name")
         isIPv6 = relay.type == AddressType.IPV6
         family = socket.AF_INET6 if isIPv6 else socket.AF_INET
         made = socket.socket(family, socket.SOCK_DGRAM)
@@ -131,7 +135,9 @@ class ClientAssociation:
     ) -> None:
         """
         @param handshake: has had its reply just now.
-        @raise OSError: C{carrier} knows no way; the connection is closed then.
+        @raise ProxyFailed: the proxy does not say where it takes datagrams.
+        @raise OSError: or C{carrier} knows no way; whatever is raised, the
+            connection is closed.
         """
         self.relay = handshake.reachable()
         self._handshake = handshake
@@ -139,8 +145,10 @@ class ClientAssociation:
         self._carrier = carrier
         self._isOver = False
         try:
+            if not self.relay.port:
+                raise ProxyProtocolError("the proxy takes datagrams nowhere")
             carrier.open(self.relay, self._came)
-        except OSError:
+        except BaseException:
             handshake.abort()
             raise
         handshake.handOver(_ControlFactory(self._lost), transportAddress(self.relay))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -28,7 +28,6 @@ from socksproxy.client.socks4 import SOCKS4Conversation
 from socksproxy.client.socks5 import ANYBODY, SOCKS5Conversation
 from socksproxy.errors import TimedOut
 from socksproxy.interfaces import IBinding, IDatagramReceiver
-from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType, Command
 
 __all__ = [
@@ -57,6 +56,9 @@ class _ThroughProxy:
         self._inner = proxyEndpoint
         self._destination = destinationOf(host, port)
         self._timeout = timeout
+
+    def _reach(self, conversation: IConversation) -> Deferred[Handshake]:
+        return reach(self._reactor, self._inner, conversation, self._timeout)
 
     def _connectBy(
         self, conversation: IConversation, protocolFactory: IProtocolFactory
@@ -142,7 +144,7 @@ class SOCKS5ClientEndpoint(_ThroughProxy):
         @return: fires when the proxy listens.  The deadline is that of
             L{connect}; then there is none any more.
         """
-        reached = self._reach(Command.BIND)
+        reached = self._reach(self._conversation(Command.BIND))
         return reached.addCallback(ClientBinding, protocolFactory)
 
     def associate(self, receiver: IDatagramReceiver) -> Deferred[ClientAssociation]:
@@ -153,14 +155,10 @@ class SOCKS5ClientEndpoint(_ThroughProxy):
             leads to is only said to the proxy as where they will come from, so
             it is most often C{0.0.0.0} and port 0.
         """
-        reached = self._reach(Command.UDP_ASSOCIATE)
+        reached = self._reach(self._conversation(Command.UDP_ASSOCIATE))
         return reached.addCallback(
             ClientAssociation, receiver, UDPCarrier(self._reactor)
         )
-
-    def _reach(self, command: Command) -> Deferred[Handshake]:
-        conversation = self._conversation(command)
-        return reach(self._reactor, self._inner, conversation, self._timeout)
 
     def _conversation(self, command: Command) -> SOCKS5Conversation:
         return SOCKS5Conversation(
@@ -200,26 +198,29 @@ class SOCKS4ClientEndpoint(_ThroughProxy):
         As in L{IStreamClientEndpoint}.  Fails with a L{RequestFailed
         <socksproxy.errors.RequestFailed>}.
         """
-        if not self._resolvesHere:
-            return self._connectTo(self._destination, protocolFactory)
-        resolved = resolveIPv4(self._reactor, self._destination)
-        if self._timeout:
-            resolved.addTimeout(self._timeout, self._reactor, _unresolved)
-        return resolved.addCallback(self._connectTo, protocolFactory)
+        asking = self._conversation(Command.CONNECT)
+        return asking.addCallback(self._connectBy, protocolFactory)
 
     def bind(self, protocolFactory: IProtocolFactory) -> Deferred[IBinding]:
         """
         As in L{SOCKS5ClientEndpoint.bind}.
         """
-        conversation = SOCKS4Conversation(Command.BIND, self._destination, self._userId)
-        reached = reach(self._reactor, self._inner, conversation, self._timeout)
+        reached = self._conversation(Command.BIND).addCallback(self._reach)
         return reached.addCallback(ClientBinding, protocolFactory)
 
-    def _connectTo(
-        self, destination: Address, protocolFactory: IProtocolFactory
-    ) -> Deferred[IProtocol]:
-        conversation = SOCKS4Conversation(Command.CONNECT, destination, self._userId)
-        return self._connectBy(conversation, protocolFactory)
+    def _conversation(self, command: Command) -> Deferred[SOCKS4Conversation]:
+        """
+        @return: fires when the address is known.
+        """
+        if self._resolvesHere:
+            resolved = resolveIPv4(self._reactor, self._destination)
+            if self._timeout:
+                resolved.addTimeout(self._timeout, self._reactor, _unresolved)
+        else:
+            resolved = succeed(self._destination)
+        return resolved.addCallback(
+            lambda destination: SOCKS4Conversation(command, destination, self._userId)
+        )
 
 
 def _unresolved(result: object, seconds: float) -> object:

@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectionDone, NoProtocol
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
+    IHandshakeListener,
     IProtocol,
     IProtocolFactory,
 )
@@ -31,7 +32,7 @@ from socksproxy.wire.buffer import ReceiveBuffer
 __all__ = ["Handshake"]
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class Handshake(Protocol):
     """
     One conversation with a proxy, and what is left of the connection
@@ -49,6 +50,8 @@ class Handshake(Protocol):
 
     # Whoever waits for a reply.
     _result: Deferred[Handshake] | None = None
+    # Whether that is TLS's.
+    _isSecuring = False
     # A step of the conversation that takes its time.
     _pending: Deferred[Any] | None = None
     _user: IProtocol | None = None
@@ -61,6 +64,19 @@ class Handshake(Protocol):
         self.conversation = conversation
         self._received = ReceiveBuffer()
         self._protected = ReceiveBuffer()
+
+    def secure(self) -> Deferred[Handshake]:
+        """
+        Where there is TLS that begins just now, wait until it is known who the
+        proxy is, and say nothing.
+
+        @return: as L{converse}, which would not tell that from what it waits for.
+        """
+        self._isSecuring = True
+        result = self._result = Deferred(self._cancelled)
+        if self._lost is not None:
+            self._fail(_closed(self._lost))
+        return result
 
     def converse(self) -> Deferred[Handshake]:
         """
@@ -171,6 +187,11 @@ class Handshake(Protocol):
             return
         if self._result is not None and self._pending is None:
             self._advance()
+
+    def handshakeCompleted(self) -> None:
+        if self._isSecuring and self._result is not None:
+            self._isSecuring = False
+            self._succeed()
 
     def readConnectionLost(self) -> None:
         if self._result is not None:

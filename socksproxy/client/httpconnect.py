@@ -64,8 +64,11 @@ class HTTPConnectConversation:
     ) -> None:
         """
         @param headers: more of them, for the proxy.
-        @raise ValueError: C{destination} or C{headers} cannot be said in HTTP.
+        @raise ValueError: C{destination}, C{login} or C{headers} cannot be said in
+            HTTP.
         """
+        if login is not None and b":" in login.username:
+            raise ValueError("HTTP has no user names with a colon")
         authority = _authority(destination)
         sent = [(b"Host", authority), *headers]
         if login is not None:

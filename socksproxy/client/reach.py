@@ -39,7 +39,7 @@ Failures that say what they have to say.
 """
 
 
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def reach(
@@ -98,7 +98,8 @@ def _isOfTheNetwork(cause: BaseException | None) -> bool:
     Whether it is neither a fault of this program nor something that it has run
     out of.
     """
-    if getattr(cause, "errno", None) in _OURS:
+    # Twisted's have it elsewhere.
+    if {getattr(cause, "errno", None), getattr(cause, "osError", None)} & _OURS:
         return False
     if isinstance(cause, (ConnectError, OSError)):
         return True
@@ -110,10 +111,12 @@ def limited(
     reactor: IReactorTime,
     conversation: IConversation,
     timeout: float,
+    name: str = "the proxy",
 ) -> Deferred[Handshake]:
     """
     Cancel C{waiting} when it takes longer than C{timeout}; 0 is no limit.
 
+    @param name: the proxy's, for errors.
     @return: it fails with L{ProxyTimedOut} then, or L{TimedOut} when the proxy
         knows the request.
     """
@@ -122,8 +125,8 @@ def limited(
         if not isinstance(result, Failure):
             return result
         if conversation.isRequested:
-            raise TimedOut("the proxy did not answer the request in time")
-        raise ProxyTimedOut("the proxy did not answer in time")
+            raise TimedOut(f"{name} did not answer the request in time")
+        raise ProxyTimedOut(f"{name} did not answer in time")
 
     if timeout:
         waiting.addTimeout(timeout, reactor, tooLate)

@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"socks5": 1080, "socks4": 1080, "httpconnect": 8080}
 
 
 def parse(
-    prefix: str, reactor: Any, *arguments: str, **options: str
+    prefix: str, reactor: Any, /, *arguments: str, **options: str
 ) -> IStreamClientEndpoint:
     """
     What C{PREFIX:PROXY:port=N:host=TARGET:hostPort=N:...} describes.
@@ -41,8 +41,8 @@ def parse(
     inner = _proxy(reactor, words, arguments)
     common: dict[str, Any] = {
         "host": words.needed("host"),
-        "port": _number(words.needed("hostPort")),
-        "timeout": words.take("timeout", float, TIMEOUT),
+        "port": words.needed("hostPort", _number),
+        "timeout": words.take("timeout", _seconds, TIMEOUT),
     }
     make: Callable[..., IStreamClientEndpoint]
     if prefix == "socks5":
@@ -72,13 +72,13 @@ class _Words:
         self.prefix = prefix
         self._options = options
 
-    def needed(self, name: str) -> str:
+    def needed(self, name: str, convert: Callable[[str], Any] = str) -> Any:
         """
-        @raise ValueError: it is missing.
+        @raise ValueError: it is missing, or makes no sense.
         """
         if name not in self._options:
             raise ValueError(f"{self.prefix}: {name}=... is missing")
-        return self._options.pop(name)
+        return self.take(name, convert, None)
 
     def take(self, name: str, convert: Callable[[str], Any], default: Any) -> Any:
         """
@@ -86,7 +86,10 @@ class _Words:
         """
         if name not in self._options:
             return default
-        return convert(self._options.pop(name))
+        try:
+            return convert(self._options.pop(name))
+        except ValueError as wrong:
+            raise ValueError(f"{self.prefix}: {name}=... {wrong}") from None
 
     def end(self) -> None:
         """
@@ -105,20 +108,28 @@ def _proxy(
             raise ValueError("either the proxy's host is given, or proxy=...")
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
         return endpoint
-    if not 0 < len(arguments) < 3:
-        raise ValueError("the proxy's host is missing, or there is too much")
-    port = _DEFAULT_PORTS[words.prefix]
-    if len(arguments) == 2:
-        port = _number(arguments[1])
+    host, *more = arguments or [""]
+    if not host:
+        raise ValueError(f"{words.prefix}: the proxy's host is missing")
+    try:
+        (port,) = [_number(text) for text in more] or [_DEFAULT_PORTS[words.prefix]]
+    except ValueError:
+        # It can be what is left of a password.
+        raise ValueError(
+            f"{words.prefix}: there is too much behind the proxy's host, or it is not "
+            "a port; a colon that is part of something is written \\:"
+        ) from None
     port = words.take("port", _number, port)
-    timeout = words.take("connectTimeout", float, TIMEOUT)
-    return HostnameEndpoint(reactor, arguments[0], port, timeout)
+    timeout = words.take("connectTimeout", _seconds, TIMEOUT)
+    return HostnameEndpoint(reactor, host, port, timeout)
 
 
 def _login(words: _Words) -> PasswordLogin | None:
+    password = words.take("password", str, None)
+    if password is not None:
+        return PasswordLogin(words.needed("username"), password)
     username = words.take("username", str, None)
-    password = words.take("password", str, "")
-    return None if username is None else PasswordLogin(username, password)
+    return None if username is None else PasswordLogin(username, "")
 
 
 def _methods(
@@ -135,10 +146,20 @@ def _methods(
 def _number(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
-    raise ValueError(f"{text!r} is not a port number")
+    raise ValueError("is not a port number")
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if 0 <= number < float("inf"):
+        return number
+    raise ValueError("is not a number of seconds, 0 or more")
 
 
 def _yesOrNo(text: str) -> bool:
     if text in ("yes", "no"):
         return text == "yes"
-    raise ValueError(f"{text!r} is neither yes nor no")
+    raise ValueError("is neither yes nor no")

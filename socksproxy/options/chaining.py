@@ -107,8 +107,9 @@ class ChainingOptions:
 
         try:
             hops = [Hop.parse(url.strip()) for url in urls.split(",")]
-            if any(hop.isTLS for hop in hops):
-                _checkTLS()
+            for hop in hops:
+                if hop.isTLS:
+                    _checkTLS(hop)
         except ValueError as wrong:
             raise usage.UsageError(f"{option}: {wrong}") from None
         self.setdefault("via", []).append(hops)
@@ -156,15 +157,16 @@ class ChainingOptions:
         pool = PoolConnector(reactor, members, Strategy(self["via-strategy"]))
         if self["via-probe"] and serves:
             pool.startProbing(self["via-probe"], methodcaller("probe"))
+            reactor.addSystemEventTrigger("before", "shutdown", pool.stopProbing)
         return pool
 
 
-def _checkTLS() -> None:
+def _checkTLS(hop: Hop) -> None:
     """
-    @raise ValueError: there is no TLS here.
+    @raise ValueError: there is no TLS here, or none to C{hop}.
     """
     try:
-        from twisted.internet.ssl import optionsForClientTLS  # noqa: F401
+        hop.tlsOptions()
     except ImportError as wrong:
         raise ValueError(
             f"{wrong.name} is not installed: pip install 'socksproxy[tls]'"

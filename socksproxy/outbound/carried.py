@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from socksproxy.client.association import ClientAssociation
 from socksproxy.client.binding import ClientBinding
+from socksproxy.client.errors import ProxyUnreachable
 from socksproxy.client.handshake import Handshake
 from socksproxy.errors import NotAllowed, RemoteProtocolError
 from socksproxy.interfaces import (
@@ -40,7 +41,7 @@ class CarriedBinding(ClientBinding):
         isWanted: Callable[[Address], bool],
     ) -> None:
         """
-        @param isWanted: asked about whoever has connected.
+        @param isWanted: asked about the address of whoever has connected.
         """
         self._isWanted = isWanted
         super().__init__(handshake, protocolFactory)
@@ -48,10 +49,15 @@ class CarriedBinding(ClientBinding):
     def _connected(
         self, handshake: Handshake, protocolFactory: IProtocolFactory
     ) -> IProtocol:
-        if not self._isWanted(handshake.bound):
+        peer = handshake.bound
+        try:
+            # What a name resolves to is the other proxy's to judge.
+            if peer.type != AddressType.NAME and not self._isWanted(peer):
+                raise NotAllowed("a rule refuses who has connected")
+        except BaseException:
             handshake.abort()
-            raise NotAllowed("a rule refuses who has connected")
-        tellEnds(handshake.transport, peer=handshake.bound)
+            raise
+        tellEnds(handshake.transport, peer=peer)
         protocol = super()._connected(handshake, protocolFactory)
         # A relay takes what has come when it starts, and not later.
         handshake.deliver()
@@ -85,7 +91,7 @@ class Carrying:
         As in L{Carrier}.
         """
         if self._association is None:
-            raise OSError(errno.ENOTCONN, "another proxy has ended it already")
+            raise ProxyUnreachable("another proxy has ended the way to it already")
         self._relay = relay
         self._received = received
 

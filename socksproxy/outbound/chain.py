@@ -10,12 +10,11 @@ is asked about them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
-    IAddress,
     IProtocol,
     IProtocolFactory,
     IReactorTime,
@@ -35,7 +34,6 @@ from socksproxy.errors import (
     NotAllowed,
 )
 from socksproxy.interfaces import (
-    IAccessPolicy,
     IAssociation,
     IAssociator,
     IBinder,
@@ -47,6 +45,7 @@ from socksproxy.interfaces import (
 )
 from socksproxy.outbound.carried import CarriedAssociation, CarriedBinding, Carrying
 from socksproxy.outbound.hop import Hop
+from socksproxy.outbound.leading import NOBODY, Leading, OnTheWay
 from socksproxy.outbound.outgoing import tellEnds
 from socksproxy.outbound.resolver import IResolver
 from socksproxy.wire.address import Address
@@ -59,76 +58,6 @@ HOP_TIMEOUT = 10.0
 Seconds that a proxy has to be connected to, and as many until it knows the
 request; 0 is no limit.  How long it takes over the request is the session's to limit.
 """
-
-
-@implementer(IAccessPolicy)
-class _NoPolicy:
-    """
-    Whatever leads to a proxy of the operator's is permitted.
-    """
-
-    def permitsRequest(self, request: Request, session: ISession) -> bool:
-        return True
-
-    def permitsAddress(
-        self, address: Address, request: Request, session: ISession
-    ) -> bool:
-        return True
-
-
-@implementer(ISession)
-class _OnTheWay:
-    """
-    A session as those see it who lead to a proxy.
-    """
-
-    policy = _NoPolicy()
-
-    def __init__(self, session: ISession) -> None:
-        self._session = session
-
-    @property
-    def peer(self) -> IAddress:
-        return self._session.peer
-
-    @property
-    def host(self) -> IAddress:
-        return self._session.host
-
-    @property
-    def certificate(self) -> Any:
-        return self._session.certificate
-
-
-@implementer(ISession)
-class _Nobody:
-    """
-    No client at all.
-    """
-
-    policy = _NoPolicy()
-    peer = host = IPv4Address("TCP", "0.0.0.0", 0)
-    certificate = None
-
-
-_NOBODY = _Nobody()
-
-
-@implementer(IStreamClientEndpoint)
-class _Leading:
-    """
-    A connector, and what it is asked for, as an endpoint.
-    """
-
-    def __init__(
-        self, connector: IConnector, request: Request, session: ISession
-    ) -> None:
-        self._connector = connector
-        self._request = request
-        self._session = session
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return self._connector.connect(self._request, self._session, protocolFactory)
 
 
 @implementer(IConnector, IBinder, IAssociator)
@@ -204,7 +133,7 @@ class ChainConnector:
             carrying.close()
             return failure
 
-        leading = self._inner.associate(asked, _OnTheWay(session), carrying)
+        leading = self._inner.associate(asked, OnTheWay(session), carrying)
         associating: Deferred[Any] = leading.addCallback(led)
         return associating.addCallback(granted).addErrback(failed)
 
@@ -216,8 +145,10 @@ class ChainConnector:
         """
         asked = Request(Command.CONNECT, self.hop.address)
         conversation = self.hop.conversation(Command.CONNECT, self.hop.address)
-        probing = self._lead(asked, _NOBODY, conversation)
-        return probing.addCallback(Handshake.abort)
+        leading = self._lead(asked, NOBODY, conversation)
+        return leading.addCallback(self._connected, succeed).addCallback(
+            Handshake.abort
+        )
 
     # The proxy.
 
@@ -264,7 +195,7 @@ class ChainConnector:
             Command(request.command), request.destination
         )
         leading = self._lead(request, session, conversation)
-        return leading.addCallback(self._connected, conversation)
+        return leading.addCallback(self._connected, Handshake.converse)
 
     def _lead(
         self, request: Request, session: ISession, conversation: IConversation
@@ -274,8 +205,8 @@ class ChainConnector:
         """
         hop = self.hop
         wanted = Request(Command.CONNECT, hop.address, request.identity)
-        endpoint: IStreamClientEndpoint = _Leading(
-            self._inner, wanted, _OnTheWay(session)
+        endpoint: IStreamClientEndpoint = Leading(
+            self._inner, wanted, OnTheWay(session)
         )
         if hop.isTLS:
             # It is for those who want it.
@@ -285,17 +216,23 @@ class ChainConnector:
         leading = connectTo(endpoint, conversation, name=str(hop))
         # Another proxy has a deadline of its own.
         timeout = self._timeout if self._isFirst else 0
-        return limited(leading, self._reactor, conversation, timeout)
+        return limited(leading, self._reactor, conversation, timeout, str(hop))
 
     def _connected(
-        self, handshake: Handshake, conversation: IConversation
+        self,
+        handshake: Handshake,
+        proceed: Callable[[Handshake], Deferred[Handshake]],
     ) -> Deferred[Handshake]:
+        """
+        @param proceed: what to do with the proxy, once it is sure to be the one.
+        """
         if not self._isFirst:
             # What the transport knows is where the first one is.
             handshake.proxy = self.hop.address
-        waiting = handshake.converse()
+        secured = handshake.secure() if self.hop.isTLS else succeed(handshake)
+        waiting = secured.addCallback(proceed)
         if self._timeout:
-            self._limitRequesting(waiting, conversation)
+            self._limitRequesting(waiting, handshake.conversation)
         return waiting.addErrback(self._named)
 
     def _limitRequesting(

@@ -62,30 +62,43 @@ class Hop:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             raise ValueError(f"a proxy's URL begins with one of {known}")
         userInfo, _, authority = rest.rpartition("@")
-        # What could be a password must not get into what urlsplit says.
+        address = cls._address(scheme, authority)
+        if address is None or not address.port:
+            # Where something is missing or not quoted, this may be a password.
+            raise ValueError(
+                f"{scheme}://: the host or the port cannot be one; "
+                "a comma in a password is %2C"
+            )
+        try:
+            return cls(scheme, address, cls._login(scheme, userInfo))
+        except ValueError as wrong:
+            raise ValueError(f"{scheme}://: {wrong}") from None
+
+    @classmethod
+    def _address(cls, scheme: str, authority: str) -> Address | None:
         if not re.fullmatch(r"[^\s/?#@%]+/?", authority):
-            raise ValueError(f"{scheme}://: the host is missing, or cannot be one")
+            return None
         try:
             parts = urlsplit(f"//{authority}")
             port = SCHEMES[scheme] if parts.port is None else parts.port
-            address = Address.name(parts.hostname or "", port)
+            return Address.name(parts.hostname or "", port)
         except (ValueError, RemoteProtocolError):
-            address = None
-        if address is None or not address.port:
-            raise ValueError(f"{scheme}://: {authority} is not a host and a port")
-        return cls(scheme, address, cls._login(scheme, userInfo))
+            return None
 
     @classmethod
     def _login(cls, scheme: str, userInfo: str) -> PasswordLogin | None:
         if not userInfo:
             return None
         name, _, password = userInfo.partition(":")
-        if scheme.startswith("socks4") and password:
-            raise ValueError(f"{scheme}://: SOCKS4 has user ids, but no passwords")
-        try:
-            return PasswordLogin(unquote_to_bytes(name), unquote_to_bytes(password))
-        except ValueError as wrong:
-            raise ValueError(f"{scheme}://: {wrong}") from None
+        login = PasswordLogin(unquote_to_bytes(name), unquote_to_bytes(password))
+        if scheme.startswith("socks4"):
+            if password:
+                raise ValueError("SOCKS4 has user ids, but no passwords")
+            if b"\0" in login.username:
+                raise ValueError("a user id has no NUL")
+        elif scheme.startswith("http") and b":" in login.username:
+            raise ValueError("HTTP has no user names with a colon")
+        return login
 
     @property
     def isTLS(self) -> bool:
@@ -131,10 +144,17 @@ class Hop:
         """
         How its certificate is checked: against the system's authorities, for its
         name or address.
+
+        @raise ValueError: it cannot be, for such a name.
         """
         from twisted.internet.ssl import optionsForClientTLS
 
-        return optionsForClientTLS(self.address.host)
+        try:
+            return optionsForClientTLS(self.address.host)
+        except ValueError:
+            raise ValueError(
+                f"{self}: there is no certificate for such a name"
+            ) from None
 
     def __str__(self) -> str:
         """

@@ -60,13 +60,17 @@ class OutgoingConnection(HubConnection):
     """
 
     _host: IPv4Address | IPv6Address | None = None
-    _closed: Callable[[], object] | None = None
+    # Whoever counts it.
+    _counting: tuple[Callable[[], object], ...] = ()
 
     def whenClosed(self, closed: Callable[[], object]) -> None:
         """
-        @param closed: called once, when it is gone.
+        @param closed: called once, when it is gone; so are those of others.
         """
-        self._closed = closed
+        if self.disconnected:
+            closed()
+        else:
+            self._counting += (closed,)
 
     def tellEnds(self, host: Address | None, peer: Address | None) -> None:
         """
@@ -84,9 +88,8 @@ class OutgoingConnection(HubConnection):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        closed = self._closed
-        if closed is not None:
-            self._closed = None
+        counting, self._counting = self._counting, ()
+        for closed in counting:
             closed()
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -133,6 +133,8 @@ class PoolConnector:
         self._strategy = strategy
         self._chance = random.Random() if chance is None else chance
         self._turn = 0
+        self._probing: LoopingCall | None = None
+        self._round: Deferred[Any] = succeed(None)
 
     def connect(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -149,7 +151,7 @@ class PoolConnector:
             connected: IProtocol = protocol
             return connected
 
-        return self._try(attempt, request, session)
+        return self._try(attempt, self._inOrder(request, session))
 
     def bind(
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
@@ -159,7 +161,7 @@ class PoolConnector:
                 raise CommandNotSupported(f"there is no BIND by {member.name}")
             return member.connector.bind(request, session, protocolFactory)
 
-        return self._try(attempt, request, session)
+        return self._try(attempt, self._inOrder(request, session))
 
     def associate(
         self, request: Request, session: ISession, receiver: IDatagramReceiver
@@ -169,7 +171,7 @@ class PoolConnector:
                 raise CommandNotSupported(f"there are no datagrams by {member.name}")
             return member.connector.associate(request, session, receiver)
 
-        return self._try(attempt, request, session)
+        return self._try(attempt, self._inOrder(request, session))
 
     def probe(self) -> Deferred[None]:
         """
@@ -183,37 +185,49 @@ class PoolConnector:
             probing: Deferred[None] = way.probe()
             return probing
 
-        return Deferred.fromCoroutine(self._tryEach(attempt, self._members))
+        return self._try(attempt, list(self._members))
 
     def startProbing(
         self, seconds: float, probe: Callable[[Any], Deferred[Any]]
-    ) -> LoopingCall:
+    ) -> None:
         """
         Find out about ways that do not work, and about those that do again,
         without waiting for a client to want one.
 
-        @param seconds: how often.
+        @param seconds: how often; a round that takes longer is waited for.
         @param probe: tries one.
-        @return: what to stop.
         """
-        probing = LoopingCall(self._probeAll, probe)
-        probing.clock = self._clock
-        probing.start(seconds, now=False)
-        return probing
+        self._probing = LoopingCall(self._probeAll, probe)
+        self._probing.clock = self._clock
+        self._probing.start(seconds, now=False)
+
+    def stopProbing(self) -> None:
+        """
+        No more of that; a probe that is under way says nothing any more.
+        """
+        assert self._probing is not None
+        self._probing.stop()
+        self._round.cancel()
 
     def _try(
-        self,
-        attempt: Callable[[Member], Deferred[_T]],
-        request: Request,
-        session: ISession,
+        self, attempt: Callable[[Member], Deferred[_T]], members: list[Member]
     ) -> Deferred[_T]:
-        return Deferred.fromCoroutine(
-            self._tryEach(attempt, self._inOrder(request, session))
-        )
+        def cancel(result: Deferred[_T]) -> None:
+            # An attempt may fail then with what it knows; there is no other.
+            members.clear()
+            trying.cancel()
+
+        trying = Deferred.fromCoroutine(self._tryEach(attempt, members))
+        result: Deferred[_T] = Deferred(cancel)
+        trying.chainDeferred(result)
+        return result
 
     async def _tryEach(
-        self, attempt: Callable[[Member], Deferred[_T]], members: Iterable[Member]
+        self, attempt: Callable[[Member], Deferred[_T]], members: list[Member]
     ) -> _T:
+        """
+        @param members: empty as soon as nobody wants it any more.
+        """
         failure: Exception | None = None
         for member in members:
             member.connections += 1
@@ -221,7 +235,7 @@ class PoolConnector:
                 result = await attempt(member)
             except _MOVE_ON as wrong:
                 failure = wrong
-                if isinstance(wrong, ProxyFailed):
+                if members and isinstance(wrong, ProxyFailed):
                     self._broke(member, wrong)
             else:
                 self._worked(member)
@@ -246,8 +260,8 @@ class PoolConnector:
     def _byStrategy(self, request: Request, session: ISession) -> list[Member]:
         members, strategy = list(self._members), self._strategy
         if strategy is Strategy.ROUND_ROBIN:
-            turn = self._turn
-            self._turn = (turn + 1) % len(members)
+            turn = self._turn % max(len(members), 1)
+            self._turn = turn + 1
             return members[turn:] + members[:turn]
         if strategy is Strategy.RANDOM:
             self._chance.shuffle(members)
@@ -263,11 +277,14 @@ class PoolConnector:
     # How they do.
 
     def _broke(self, member: Member, wrong: Exception) -> None:
+        now = self._clock.seconds()
         if not member.failures:
             log.info("{member} does not work: {wrong}", member=member.name, wrong=wrong)
-        member.failures += 1
+        if member.isBrokenUntil <= now:
+            # Else somebody has found out already.
+            member.failures += 1
         backOff = min(BACK_OFF * 2 ** min(member.failures - 1, 16), MAX_BACK_OFF)
-        member.isBrokenUntil = self._clock.seconds() + backOff
+        member.isBrokenUntil = now + backOff
 
     def _worked(self, member: Member) -> None:
         if member.failures:
@@ -275,16 +292,21 @@ class PoolConnector:
             member.failures = 0
             member.isBrokenUntil = 0.0
 
-    def _probeAll(self, probe: Callable[[Any], Deferred[Any]]) -> None:
+    def _probeAll(self, probe: Callable[[Any], Deferred[Any]]) -> Deferred[Any]:
+        probes = []
         for member in self._members:
-            probing = probe(member.connector)
+            probing = maybeDeferred(probe, member.connector)
             probing.addCallback(self._probeWorked, member)
-            probing.addErrback(self._probeFailed, member)
+            probes.append(probing.addErrback(self._probeFailed, member))
+        self._round = gatherResults(probes)
+        return self._round
 
     def _probeWorked(self, result: object, member: Member) -> None:
         self._worked(member)
 
     def _probeFailed(self, failure: Any, member: Member) -> None:
+        if self._probing is None or not self._probing.running:
+            return
         if replyCodeOf(failure.value) is None:
             log.failure("The probe of {member} failed.", failure, member=member.name)
         else:

@@ -4,10 +4,12 @@ Other people's proxies, in processes of their own.
 
 from __future__ import annotations
 
+import hashlib
 import socket
+import threading
 from pathlib import Path
 
-from socksproxy.test.processes import ProgramTestCase, Proxy
+from socksproxy.test.processes import PATIENCE, ProgramTestCase, Proxy
 
 __all__ = ["RivalTestCase"]
 
@@ -35,6 +37,34 @@ class RivalTestCase(ProgramTestCase):
     """
     Tests with them.
     """
+
+    def sayDigests(self, listening: socket.socket, greeting: bytes = b"") -> None:
+        """
+        Be a target, in threads, that says C{greeting}, takes all that comes, and says
+        after the end what its digest is.
+        """
+
+        def accept() -> None:
+            while True:
+                try:
+                    accepted, _ = listening.accept()
+                except OSError:
+                    return
+                threading.Thread(target=talk, args=(accepted,), daemon=True).start()
+
+        def talk(accepted: socket.socket) -> None:
+            with accepted:
+                accepted.settimeout(PATIENCE)
+                digest = hashlib.sha256()
+                try:
+                    accepted.sendall(greeting)
+                    while data := accepted.recv(1 << 16):
+                        digest.update(data)
+                    accepted.sendall(digest.hexdigest().encode())
+                except OSError:
+                    pass
+
+        threading.Thread(target=accept, daemon=True).start()
 
     def _started(self, proxy: Proxy, port: int) -> Proxy:
         """

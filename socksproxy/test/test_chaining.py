@@ -34,28 +34,7 @@ class ChainTestCase(RivalTestCase):
         """
         The target says C{greeting}, takes all that comes, and says its digest.
         """
-
-        def accept() -> None:
-            while True:
-                try:
-                    accepted, _ = self.origin.accept()
-                except OSError:
-                    return
-                threading.Thread(target=talk, args=(accepted,), daemon=True).start()
-
-        def talk(accepted: socket.socket) -> None:
-            with accepted:
-                accepted.settimeout(PATIENCE)
-                digest = hashlib.sha256()
-                try:
-                    accepted.sendall(greeting)
-                    while data := accepted.recv(1 << 16):
-                        digest.update(data)
-                    accepted.sendall(digest.hexdigest().encode())
-                except OSError:
-                    pass
-
-        threading.Thread(target=accept, daemon=True).start()
+        self.sayDigests(self.origin, greeting)
 
     def via(self, *urls: str, more: tuple[str, ...] = ()) -> Proxy:
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,34 +157,12 @@ class ClientTestCase(TestCase, RivalTestCase):
 
     def target(self, greeting: bytes = b"") -> int:
         """
-        A server, in a thread, that takes all that comes, and says after the end
-        what its digest is.
+        As L{sayDigests}.
 
         @return: its port.
         """
         listening = self.listener()
-
-        def serve() -> None:
-            while True:
-                try:
-                    accepted, _ = listening.accept()
-                except OSError:
-                    return
-                threading.Thread(target=talk, args=(accepted,), daemon=True).start()
-
-        def talk(accepted: socket.socket) -> None:
-            with accepted:
-                accepted.settimeout(PATIENCE)
-                digest = hashlib.sha256()
-                try:
-                    accepted.sendall(greeting)
-                    while data := accepted.recv(1 << 16):
-                        digest.update(data)
-                    accepted.sendall(digest.hexdigest().encode())
-                except OSError:
-                    pass
-
-        threading.Thread(target=serve, daemon=True).start()
+        self.sayDigests(listening, greeting)
         return int(listening.getsockname()[1])
 
     def proxy(self, port: int) -> TCP4ClientEndpoint:

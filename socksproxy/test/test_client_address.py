@@ -90,6 +90,16 @@ class ResolvingTests(SynchronousTestCase):
         found = resolveIPv4(reactor, Address.name("example.org", 80))
         self.failureResultOf(found, HostUnreachable)
 
+    def test_impossible(self) -> None:
+        """
+        What the resolver would fail over is not asked for.
+        """
+        reactor: Any = _Resolver()
+        for name in (b"a..example", b"\xff.example"):
+            found = resolveIPv4(reactor, Address.name(name, 80))
+            self.failureResultOf(found, HostUnreachable)
+        self.assertEqual(reactor.asked, [])
+
     def test_IPv6(self) -> None:
         """
         An IPv6 address cannot become one.

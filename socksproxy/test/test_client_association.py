@@ -14,6 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socksproxy.client.association import ClientAssociation, UDPCarrier
+from socksproxy.client.errors import ProxyProtocolError, ProxyUnreachable
 from socksproxy.client.handshake import Handshake
 from socksproxy.client.socks5 import SOCKS5Conversation
 from socksproxy.interfaces import IAssociation, IDatagramReceiver
@@ -162,6 +163,14 @@ class AssociationTests(SynchronousTestCase):
         self.assertRaises(OSError, self.associate)
         self.assertTrue(self.line.aborted)
 
+    def test_nowhere(self) -> None:
+        """
+        A proxy that grants it and does not say where cannot be sent anything.
+        """
+        self.handshake.bound = Address.UNSPECIFIED
+        self.assertRaises(ProxyProtocolError, self.associate)
+        self.assertTrue(self.line.aborted)
+
     def test_protected(self) -> None:
         """
         A security layer protects each datagram.
@@ -249,6 +258,14 @@ class UDPCarrierTests(SynchronousTestCase):
         carrier.send(b"there")
         self.assertEqual(relay.recvfrom(99)[1][0], "127.0.0.2")
         carrier.close()
+
+    def test_name(self) -> None:
+        """
+        To resolve the relay's name would take its time for each packet.
+        """
+        carrier = UDPCarrier(_Reactor())
+        relay = Address.name("relay.example", 9)
+        self.assertRaises(ProxyUnreachable, carrier.open, relay, lambda packet: None)
 
     def test_noLocalEnd(self) -> None:
         """

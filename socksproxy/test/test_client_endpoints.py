@@ -398,13 +398,25 @@ class SOCKS4Tests(EndpointTestCase):
         line.receive(b"\0\x5a" + bytes(6))
         self.successResultOf(connecting)
 
+    def test_bind(self) -> None:
+        """
+        So it is for BIND.
+        """
+        binding = self.socks4("example.org").bind(self.factory)
+        self.resolver.receiver.addressResolved(IPv4Address("TCP", "192.0.2.7", 443))
+        line = self.inner.arrive()
+        self.assertEqual(line.taken(), b"\x04\x02\x01\xbb\xc0\0\x02\x07ann\0")
+        line.receive(b"\0\x5a" + bytes(6))
+        self.successResultOf(binding)
+
     def test_notInTime(self) -> None:
         """
         That has the same deadline.
         """
-        connecting = self.socks4("example.org").connect(self.factory)
-        self.clock.advance(30)
-        self.failureResultOf(connecting, TimedOut)
+        for ask in (SOCKS4ClientEndpoint.connect, SOCKS4ClientEndpoint.bind):
+            asking = ask(self.socks4("example.org"), self.factory)
+            self.clock.advance(30)
+            self.failureResultOf(asking, TimedOut)
 
     def test_address(self) -> None:
         """

@@ -80,12 +80,15 @@ class HandshakeTestCase(SynchronousTestCase):
         """
         Connect it, and let it begin.
         """
+        self.connect(*methods, line=line)
+        self.result = self.handshake.converse()
+
+    def connect(self, *methods: Any, line: Line | None = None) -> None:
         self.line = Line() if line is None else line
         self.talk = SOCKS5Conversation(Command.CONNECT, TARGET, methods or (NoLogin(),))
         self.handshake = Handshake(self.talk)
         self.line.protocol = self.handshake
         self.handshake.makeConnection(self.line)
-        self.result = self.handshake.converse()
 
     def connected(self, kind: type[Recorder] = Recorder) -> Recorder:
         """
@@ -181,6 +184,36 @@ class ConversationTests(HandshakeTestCase):
         self.successResultOf(self.result)
         self.line.gone()
         self.failureResultOf(self.handshake.converse(), ProxyProtocolError)
+
+    def test_secure(self) -> None:
+        """
+        TLS can be waited for, before anything is said; that it is there is told
+        only then.
+        """
+        self.start()
+        self.handshake.handshakeCompleted()
+        self.assertNoResult(self.result)
+        self.line.receive(b"\x05\0" + SUCCESS)
+        self.successResultOf(self.result)
+        for end in (self.lose, self.cancel):
+            self.connect()
+            result = self.result = self.handshake.secure()
+            self.assertNoResult(result)
+            end()
+            self.failureResultOf(result)
+            self.handshake.handshakeCompleted()
+            self.assertEqual(self.line.taken(), b"")
+        self.connect()
+        self.lose()
+        self.failureResultOf(self.handshake.secure(), ProxyProtocolError)
+        self.connect()
+        result = self.handshake.secure()
+        self.handshake.handshakeCompleted()
+        self.successResultOf(result)
+        self.assertEqual(self.line.taken(), b"")
+
+    def cancel(self) -> None:
+        self.result.cancel()
 
     def test_cancel(self) -> None:
         """

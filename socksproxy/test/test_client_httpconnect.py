@@ -124,12 +124,15 @@ class ConversationTests(SynchronousTestCase):
 
     def test_cannotBeSaid(self) -> None:
         """
-        A name or a header that would be read as something else is not sent.
+        A name, a login or a header that would be read as something else is not sent.
         """
         for name in ("a b", "a/b", "b\u00fccher.example", "a\r\nb", "u@h", "a:b"):
             self.assertRaises(
                 ValueError, HTTPConnectConversation, Address.name(name, 80)
             )
+        # The rest of the name would be part of the password (RFC 7617 section 2).
+        login = PasswordLogin("a:b", "pw")
+        self.assertRaises(ValueError, HTTPConnectConversation, TARGET, login)
         wrong = self.assertRaises(
             ValueError,
             HTTPConnectConversation,

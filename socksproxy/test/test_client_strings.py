@@ -122,16 +122,29 @@ class StringTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """
-        What is missing, or makes no sense, is told.
+        What is missing, or makes no sense, is told, and no part of a password with
+        it.
         """
+        login = "socks5:p:host=h:hostPort=1:username=ann:password="
         for description, words in (
             ("socks5:host=h:hostPort=1", "proxy's host is missing"),
+            ("socks5::host=h:hostPort=1", "proxy's host is missing"),
             ("socks5:p:1:2:host=h:hostPort=1", "too much"),
             ("socks5:p:hostPort=1", "host=... is missing"),
             ("socks5:p:host=h", "hostPort=... is missing"),
-            ("socks5:p:host=h:hostPort=http", "'http' is not a port"),
-            ("socks5:p:x:host=h:hostPort=1", "'x' is not a port"),
+            ("socks5:p:host=h:hostPort=http", "hostPort=... is not a port"),
+            ("socks5:p:x:host=h:hostPort=1", "not a port"),
             ("socks5:p:host=h:hostPort=1:optimistic=maybe", "neither yes nor no"),
+            ("socks5:p:host=h:hostPort=1:timeout=soon", "timeout=... is not a number"),
+            ("socks5:p:host=h:hostPort=1:timeout=nan", "timeout=... is not a number"),
+            ("socks5:p:host=h:hostPort=1:timeout=-1", "timeout=... is not a number"),
+            ("socks5:p:host=h:hostPort=1:timeout=inf", "timeout=... is not a number"),
+            ("socks5:p:host=h:hostPort=1:password=s3cret", "username=... is missing"),
+            (f"{login}a:s3cret", "colon"),
+            (f"{login}a:s3cret:s3cret", "colon"),
+            ("socks5:p:host=h:hostPort=1:prefix=x", "there is no prefix=..."),
+            ("socks5:p:host=h:hostPort=1:reactor=x", "there is no reactor=..."),
+            ("socks5:p:host=h:hostPort=1:self=x", "there is no self=..."),
             ("socks5:p:host=h:hostPort=1:userId=x", "there is no userId=..."),
             (r"socks4:p:proxy=tcp\:q\:1:host=h:hostPort=1", "either"),
             ("httpconnect:p:host=h/:hostPort=1", "HTTP cannot carry"),
@@ -140,3 +153,4 @@ class StringTests(SynchronousTestCase):
                 ValueError, clientFromString, self.reactor, description
             )
             self.assertIn(words, str(wrong))
+            self.assertNotIn("s3cret", str(wrong))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from socksproxy.outbound.chain import ChainConnector
@@ -31,7 +31,7 @@ class ChainingTests(SynchronousTestCase):
         """
         options = Options()
         options.parseOptions(arguments)
-        self.clock = Clock()
+        self.clock = MemoryReactorClock()
         self.direct = FakeConnector()
         resolver: Any = object()
         return options.connectorThrough(self.clock, self.direct, resolver, serves)
@@ -136,6 +136,10 @@ class ChainingTests(SynchronousTestCase):
         self.connector(*arguments)
         self.clock.advance(7)
         self.assertEqual(len(self.direct.attempts), 2)
+        for function, *_ in self.clock.triggers["before"]["shutdown"]:
+            function()
+        self.assertTrue(all(attempt.cancelled for attempt in self.direct.attempts))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.connector(*arguments, serves=False)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -166,10 +170,15 @@ class ChainingTests(SynchronousTestCase):
         binary.write_bytes(b"\xff\xfe\0")
         for arguments, words in (
             (("--via", "ftp://h"), "begins with one of socks5://"),
-            (("--via", "socks5://ann:s3cret@h:x"), "h:x is not a host and a port"),
+            (
+                ("--via", "socks5://ann:s3cret@h:x"),
+                "the host or the port cannot be one",
+            ),
+            (("--via", "socks5://ann:s3cret,x@h"), "in a password is %2C"),
+            (("--via", "https://ann:s3cret@a_b"), "there is no certificate for such"),
             (("--via", "socks5://a,,socks5://b"), "begins with one of"),
             (("--via", "socks4://ann:s3cret@h"), "no passwords"),
-            (("--via-file", str(path)), "h:x is not a host and a port"),
+            (("--via-file", str(path)), "the host or the port cannot be one"),
             (("--via-file", str(empty)), "there is no proxy in it"),
             (("--via-file", str(binary)), "it is not text"),
             (("--via-file", "/nowhere/at/all"), "No such file"),

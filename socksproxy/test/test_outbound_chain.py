@@ -1,14 +1,18 @@
 """
-Tests for L{socksproxy.outbound.chain} and L{socksproxy.outbound.carried}.
+Tests for L{socksproxy.outbound.chain}, L{socksproxy.outbound.leading} and
+L{socksproxy.outbound.carried}.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import ssl
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectBindError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -40,12 +44,19 @@ from socksproxy.interfaces import (
 from socksproxy.outbound.chain import ChainConnector
 from socksproxy.outbound.hop import Hop
 from socksproxy.test.proxyline import Line, Recorder, ended, recorders
+from socksproxy.test.test_auth_certificate import noTLS
 from socksproxy.test.test_client_association import Receiver
 from socksproxy.test.test_client_socks5 import SUCCESS
 from socksproxy.testing import FakeAssociator, FakeAttempt, FakeConnector, FakeSession
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command
 from socksproxy.wire.socks5 import Datagram
+
+if not noTLS:
+    from twisted.internet.ssl import CertificateOptions
+    from twisted.protocols import tls
+
+    from socksproxy.test.authority import Authority
 
 TARGET = Address.name("example.org", 443)
 NUMBER = Address.ip("198.51.100.7", 80)
@@ -252,7 +263,11 @@ class ConnectTests(ChainTestCase):
         A fault of the inner connector stays one, to be logged; and so does what
         this machine has run out of, for which a proxy is not to blame.
         """
-        for cause in (ZeroDivisionError(), OSError(errno.EMFILE, "too many")):
+        for cause in (
+            ZeroDivisionError(),
+            OSError(errno.EMFILE, "too many"),
+            ConnectBindError(errno.EMFILE, "too many"),
+        ):
             connecting = self.connect()
             self.inner.attempts[-1].fail(cause)
             failure = self.failureResultOf(connecting, type(cause))
@@ -284,7 +299,8 @@ class ConnectTests(ChainTestCase):
         self.clock.advance(9.9)
         self.assertNoResult(connecting)
         self.clock.advance(0.1)
-        self.failureResultOf(connecting, ProxyTimedOut)
+        failure = self.failureResultOf(connecting, ProxyTimedOut)
+        self.assertIn("socks5://proxy.example:1080", str(failure.value))
         connecting = self.connect()
         self.clock.advance(9)
         line = self.arrive()
@@ -438,6 +454,32 @@ class BindTests(ChainTestCase):
         self.assertTrue(line.aborted)
         self.assertEqual(self.factory.built, [])
 
+    def test_refusedByFault(self) -> None:
+        """
+        Whatever the policy makes of it, nothing is left open.
+        """
+        binding = self.bind()
+        self.patch(self.policy, "permitsAddress", lambda *asked: 1 // 0)
+        line = self.arrive()
+        line.receive(b"\x05\0" + SUCCESS)
+        bound = self.successResultOf(binding)
+        line.receive(self.PEER)
+        self.failureResultOf(bound.accepted, ZeroDivisionError)
+        self.assertTrue(line.aborted)
+
+    def test_name(self) -> None:
+        """
+        A name is the other proxy's to judge.
+        """
+        binding = self.bind()
+        line = self.arrive()
+        line.receive(b"\x05\0" + SUCCESS)
+        bound = self.successResultOf(binding)
+        line.receive(b"\x05\0\0\x03\x01a\0\x50")
+        self.successResultOf(bound.accepted)
+        self.assertEqual(bound.peer, Address.name("a", 80))
+        self.assertEqual(self.policy.asked, [])
+
     def test_listensWhere(self) -> None:
         """
         A proxy behind another that leaves its address out has the one that we
@@ -573,7 +615,7 @@ class AssociateTests(ChainTestCase):
         line = self.arrive()
         carrier.receiver.associationLost()
         line.receive(b"\x05\0" + SUCCESS)
-        self.failureResultOf(associating, OSError)
+        self.failureResultOf(associating, ProxyUnreachable)
         self.assertTrue(line.aborted)
         self.assertEqual(self.receiver.lost, 1)
 
@@ -673,5 +715,169 @@ class ProbeTests(ChainTestCase):
         self.inner.attempts[0].fail(OSError(111, "Connection refused"))
         self.failureResultOf(probing, ProxyUnreachable)
         probing = self.chain().probe()
+        self.clock.advance(10)
+        self.failureResultOf(probing, ProxyTimedOut)
+
+
+class TLSProxy:
+    """
+    The other end of the way to a proxy with TLS, in memory.
+    """
+
+    def __init__(self, line: ToldLine, path: str) -> None:
+        """
+        @param path: has its key and certificate.
+        """
+        self._line = line
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def secure(self) -> None:
+        """
+        Do the handshake, as far as the other side takes part.
+        """
+        for _ in range(4):
+            self._incoming.write(self._line.taken())
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                return  # It was told that it is not trusted.
+            sent = self._outgoing.read()
+            if sent:
+                self._line.receive(sent)
+
+    def say(self, data: bytes) -> None:
+        self._tls.write(data)
+        self._line.receive(self._outgoing.read())
+
+    def taken(self) -> bytes:
+        """
+        What has come since this was asked last.
+        """
+        self._incoming.write(self._line.taken())
+        try:
+            return self._tls.read(1 << 16)
+        except ssl.SSLWantReadError:
+            return b""
+
+
+class TLSTests(ChainTestCase):
+    """
+    TLS on the way to a proxy.
+    """
+
+    if noTLS:
+        skip = noTLS
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Small writes wait for a moment.
+        self.patch(tls, "_get_default_clock", lambda: self.clock)
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.path = Authority(directory).server()
+
+    def trusting(self) -> None:
+        """
+        Any certificate will do.
+        """
+        self.patch(Hop, "tlsOptions", lambda hop: CertificateOptions())
+
+    def tls(self) -> TLSProxy:
+        """
+        There is a connection to the proxy.
+        """
+        self.line = self.arrive()
+        return TLSProxy(self.line, self.path)
+
+    def test_connected(self) -> None:
+        """
+        The proxy is asked once it is known who it is.
+        """
+        self.trusting()
+        for url, said, answer in (
+            (
+                "https://127.0.0.1",
+                b"CONNECT example.org:443",
+                b"HTTP/1.1 200 OK\r\n\r\n",
+            ),
+            ("socks5+tls://127.0.0.1", b"\x05\x01\0", b"\x05\0" + SUCCESS),
+        ):
+            connecting = self.connect(self.chain(url))
+            proxy = self.tls()
+            proxy.secure()
+            self.clock.advance(0)
+            self.assertTrue(proxy.taken().startswith(said))
+            proxy.say(answer + b"220 hello")
+            protocol = self.successResultOf(connecting)
+            self.assertEqual(protocol.received, b"220 hello")
+            self.clock.advance(0)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_silent(self) -> None:
+        """
+        A proxy that does not get as far as the request is one that does not work,
+        whichever protocol would be next.
+        """
+        for url in ("https://127.0.0.1", "socks5+tls://127.0.0.1"):
+            connecting = self.connect(self.chain(url))
+            line = self.arrive()
+            self.clock.advance(9.9)
+            self.assertNoResult(connecting)
+            self.clock.advance(0.1)
+            failure = self.failureResultOf(connecting, ProxyTimedOut)
+            self.assertTrue(str(failure.value).startswith(url), str(failure.value))
+            self.assertTrue(line.aborted)
+
+    def test_cancelled(self) -> None:
+        """
+        Nor need it be waited for.
+        """
+        connecting = self.connect(self.chain("https://127.0.0.1"))
+        line = self.arrive()
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertTrue(line.aborted)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost(self) -> None:
+        """
+        It closes, or says something else.
+        """
+        for said in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+            connecting = self.connect(self.chain("https://127.0.0.1"))
+            line = self.arrive()
+            if said:
+                line.receive(said)
+            line.gone()
+            self.failureResultOf(connecting, ProxyProtocolError)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_probe(self) -> None:
+        """
+        To be there is not enough: it has to be the right one.
+        """
+        chain = self.chain("https://127.0.0.1")
+        probing = chain.probe()
+        proxy = self.tls()
+        self.assertNoResult(probing)
+        proxy.secure()
+        self.assertTrue(ended(self.line))
+        self.line.gone()
+        failure = self.failureResultOf(probing, ProxyProtocolError)
+        self.assertIn("https://127.0.0.1:443: ", str(failure.value))
+        self.assertIn("certificate", str(failure.value))
+        self.trusting()
+        probing = chain.probe()
+        proxy = self.tls()
+        self.assertNoResult(probing)
+        proxy.secure()
+        self.successResultOf(probing)
+        probing = chain.probe()
+        self.arrive()
         self.clock.advance(10)
         self.failureResultOf(probing, ProxyTimedOut)

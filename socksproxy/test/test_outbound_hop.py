@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from socksproxy.client.httpconnect import HTTPConnectConversation
 from socksproxy.client.socks4 import SOCKS4Conversation
@@ -14,6 +14,7 @@ from socksproxy.client.socks5 import SOCKS5Conversation
 from socksproxy.errors import CommandNotSupported, HostUnreachable
 from socksproxy.interfaces import Continue
 from socksproxy.outbound.hop import SCHEMES, Hop
+from socksproxy.test.test_auth_certificate import noTLS
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command
@@ -84,6 +85,13 @@ class ParseTests(SynchronousTestCase):
             "socks5://" + "a" * 256 + ":s3cret@h",
             "socks5://ann:s3cret" + "x" * 256 + "@h",
             "socks5://ann:s3cret@" + "x" * 64,
+            # What a comma in the password, or the missing host, leaves of it.
+            "socks5://ann:s3cret",
+            "socks5://ann:x@s3cret:y",
+            # What the login's own protocol cannot carry.
+            "socks4a://ann%00s3cret@h",
+            "http://ann%3As3cret:pw@h",
+            "https://ann%3As3cret:pw@h",
         ):
             wrong = self.assertRaises(ValueError, Hop.parse, url)
             self.assertNotIn("s3cret", f"{wrong} {wrong.__cause__}", url)
@@ -100,6 +108,22 @@ class ParseTests(SynchronousTestCase):
                 Hop.parse(url)
             except ValueError:
                 pass
+
+    def test_uncertifiable(self) -> None:
+        """
+        A name for which there can be no certificate is found out when that is asked
+        for.
+        """
+        if noTLS:
+            raise SkipTest(noTLS)
+        for host in ("b\xfccher.example", "127.0.0.1", "[::1]", "a.example"):
+            Hop.parse(f"https://{host}").tlsOptions()
+        for host in ("a_b.example", "a..example", "-a.example"):
+            hop = Hop.parse(f"https://ann:s3cret@{host}")
+            wrong = self.assertRaises(ValueError, hop.tlsOptions)
+            self.assertEqual(
+                str(wrong), f"{hop}: there is no certificate for such a name"
+            )
 
     def test_text(self) -> None:
         """

@@ -182,6 +182,19 @@ class FailoverTests(PoolTestCase):
         self.assertEqual(self.which(), "a")
         self.assertEqual(self.members[0].failures, 0)
 
+    def test_backOffOfMany(self) -> None:
+        """
+        Those who find out at the same time have found out one thing.
+        """
+        attempts = [self.connect() for _ in range(50)]
+        for attempt in list(self.ways[0].attempts):
+            attempt.fail(ProxyUnreachable())
+        self.assertEqual(self.members[0].failures, 1)
+        self.assertEqual(self.members[0].isBrokenUntil, 1)
+        for connecting in attempts:
+            connecting.cancel()
+            self.failureResultOf(connecting)
+
     def test_allBroken(self) -> None:
         """
         Better one that does not work than none: that which is due first.
@@ -211,6 +224,20 @@ class FailoverTests(PoolTestCase):
         self.assertTrue(self.ways[0].attempts[0].cancelled)
         self.assertEqual(self.tried(), "a")
         self.assertEqual(self.members[0].connections, 0)
+
+    def test_cancelFails(self) -> None:
+        """
+        Nor is there another when what is known of the attempt by then is an error;
+        which, being half an answer, says nothing of the way.
+        """
+        connecting = self.connect()
+        result = self.ways[0].attempts[0].result
+        result._canceller = lambda _: result.errback(ProxyUnreachable())
+        connecting.cancel()
+        self.failureResultOf(connecting)
+        self.assertEqual(self.tried(), "a")
+        self.assertEqual([m.failures for m in self.members], [0, 0, 0])
+        self.assertEqual([m.connections for m in self.members], [0, 0, 0])
 
     def test_bind(self) -> None:
         """
@@ -266,6 +293,17 @@ class RoundRobinTests(PoolTestCase):
     """
 
     strategy = Strategy.ROUND_ROBIN
+
+    def test_fewer(self) -> None:
+        """
+        They may come and go.
+        """
+        self.which()
+        self.which()
+        del self.members[1:], self.ways[1:]
+        self.assertEqual(self.which(), "a")
+        self.members.clear()
+        self.failureResultOf(self.connect(), GeneralFailure)
 
     def test_inTurn(self) -> None:
         """
@@ -400,15 +438,47 @@ class ProbeTests(PoolTestCase):
         def probe(way: object) -> Deferred[None]:
             return fail(ProxyUnreachable()) if way in broken else succeed(None)
 
-        probing = self.pool.startProbing(5, probe)
+        self.pool.startProbing(5, probe)
         self.assertEqual(self.which(), "a")
         self.clock.advance(5)
         self.assertEqual(self.which(), "b")
         broken.clear()
         self.clock.advance(5)
         self.assertEqual(self.which(), "a")
-        probing.stop()
+        self.pool.stopProbing()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped(self) -> None:
+        """
+        What is under way when it stops is cancelled, and nobody is to blame.
+        """
+        probes = [Deferred[None]() for _ in range(3)]
+        waiting = iter(probes)
+        self.pool.startProbing(5, lambda way: next(waiting))
+        self.clock.advance(5)
+        self.pool.stopProbing()
+        self.assertEqual([probe.called for probe in probes], [True] * 3)
+        self.assertEqual([m.failures for m in self.members], [0, 0, 0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_slow(self) -> None:
+        """
+        A probe that takes its time is waited for.
+        """
+        probes: list[Deferred[None]] = []
+
+        def probe(way: object) -> Deferred[None]:
+            probes.append(Deferred())
+            return probes[-1]
+
+        self.pool.startProbing(5, probe)
+        self.clock.pump([5] * 10)
+        self.assertEqual(len(probes), 3)
+        for waiting in probes[:]:
+            waiting.callback(None)
+        self.clock.advance(5)
+        self.assertEqual(len(probes), 6)
+        self.pool.stopProbing()
 
     def test_pool(self) -> None:
         """
@@ -435,8 +505,14 @@ class ProbeTests(PoolTestCase):
         """
         A probe with a fault of its own says nothing, but to the log.
         """
-        probing = self.pool.startProbing(5, lambda way: fail(ZeroDivisionError()))
-        self.clock.advance(5)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
-        self.assertEqual(self.which(), "a")
-        probing.stop()
+
+        def raising(way: object) -> Deferred[None]:
+            raise ZeroDivisionError
+
+        for probe in (lambda way: fail(ZeroDivisionError()), raising):
+            self.pool.startProbing(5, probe)
+            for _ in range(2):
+                self.clock.advance(5)
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+            self.assertEqual(self.which(), "a")
+            self.pool.stopProbing()

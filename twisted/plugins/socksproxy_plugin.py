@@ -19,7 +19,7 @@ class _ThroughProxy:
     def __init__(self, prefix):
         self.prefix = prefix
 
-    def parseStreamClient(self, reactor, *arguments, **options):
+    def parseStreamClient(self, reactor, /, *arguments, **options):
         """
         See L{socksproxy.client.strings.parse}.
         """
