@@ -1,0 +1,237 @@
+"""
+Tests for L{socksproxy.server.clientend}, in memory.
+"""
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+
+from socksproxy.server.clientend import WAITING
+from socksproxy.server.factory import Limits
+from socksproxy.test.test_server_forward import (
+    CHUNKED,
+    GET,
+    OK,
+    OTHER,
+    PASSED_ON,
+    POST,
+    TOLD,
+    ForwardTestCase,
+)
+from socksproxy.test.test_server_http import withLine
+
+
+class StrictnessTests(ForwardTestCase):
+    """
+    What could be read in two ways is not passed on.
+    """
+
+    def test_refused(self) -> None:
+        """
+        Such requests get 400, or whatever says it better, and the end; nothing of
+        them reaches a target.
+        """
+        for data, status in (
+            (withLine(POST, b"Transfer-Encoding: chunked\r\n"), 400),
+            (withLine(POST, b"Content-Length: 6\r\n"), 400),
+            (POST.replace(b": 5", b": +5"), 400),
+            (POST.replace(b": 5", b": 5, 6"), 400),
+            (POST.replace(b": 5", b": -1"), 400),
+            (CHUNKED.replace(b"chunked", b"gzip, chunked"), 501),
+            (CHUNKED.replace(b"chunked", b"xchunked"), 501),
+            (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
+            (POST.replace(b"Content-Length", b"Content-Length "), 400),
+            (withLine(GET, b"Host: example.org\r\n"), 400),
+            (withLine(GET, b"X: a\0b\r\n"), 400),
+            (withLine(GET, b"X: a\rb\r\n"), 400),
+            (withLine(GET, b"no colon\r\n"), 400),
+            (GET.replace(b"Host: example.com\r\n", b""), 400),
+            (GET.replace(b"/a?b", b"/a b"), 400),
+            (GET.replace(b"HTTP/1.1", b"HTTP/2.0"), 400),
+            (GET.replace(b"example.com/", b"u:p@example.com/"), 400),
+            (GET.replace(b"http:", b"https:"), 400),
+            (GET.replace(b"http:", b"ftp:"), 400),
+            (GET.replace(b"http://example.com/a?b", b"*"), 400),
+            (GET.replace(b"http://example.com/a?b", b"/"), 400),
+            (b"GARBAGE\r\n\r\n", 400),
+        ):
+            _, transport = self.client(data)
+            self.assertEqual(self.connector.attempts, [], data)
+            self.assertPage(transport, status)
+
+    def test_endlessHead(self) -> None:
+        """
+        A head that does not end is not kept.
+        """
+        session, transport = self.client(GET[:-2] + b"X: ")
+        for _ in range(70):
+            session.dataReceived(b"x" * 1000)
+        self.assertPage(transport, 431)
+
+    def test_unaskedWhileIdle(self) -> None:
+        """
+        A target that says something between two requests is not heard.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        attempt.protocol.dataReceived(OK)
+        self.assertTrue(attempt.transport.aborted)
+        session.dataReceived(GET)
+        self.assertEqual(len(self.connector.attempts), 2)
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_bareNewlines(self) -> None:
+        """
+        What is lenient in what came is strict in what goes on.
+        """
+        _, _, attempt = self.asked(GET.replace(b"\r\n", b"\n"))
+        self.assertEqual(attempt.transport.value(), PASSED_ON)
+
+    def test_garbageAfterHead(self) -> None:
+        """
+        A refusal of what follows a HEAD has a body again.
+        """
+        session, transport, attempt = self.asked(GET.replace(b"GET", b"HEAD"))
+        attempt.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        transport.clear()
+        session.dataReceived(b"\r\n")
+        self.assertPage(transport, 400)
+
+    def test_folded(self) -> None:
+        """
+        A folded line is one line then (RFC 9112 section 5.2).
+        """
+        fields = self.passedOn(withLine(GET, b"X-Long: a\r\n  b\r\n"))
+        self.assertEqual(fields[b"x-long"], b"a b")
+
+    def test_badChunk(self) -> None:
+        """
+        A body that is not chunked as it should be ends there.
+        """
+        for chunk in (b"zz\r\n", b"-1\r\n", b"5\r\nhelloXX"):
+            _, transport, attempt = self.asked(CHUNKED, chunk)
+            self.assertTrue(attempt.transport.aborted)
+            self.assertPage(transport, 400)
+
+    def test_greeting(self) -> None:
+        """
+        Whoever takes the port for a web site is told what it is.
+        """
+        _, transport = self.client(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"This is a proxy", transport.value())
+        self.assertPage(transport, 400)
+
+    def test_responseOfTwoLengths(self) -> None:
+        """
+        A response with two opinions on its length is not believed at all.
+        """
+        _, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(
+            OK.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\n\r\n")
+        )
+        attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.assertPage(transport, 502, isLast=False)
+
+
+class FlowTests(ForwardTestCase):
+    """
+    Nobody has to keep what the other side does not take.
+    """
+
+    def test_slowTarget(self) -> None:
+        """
+        The client is read as fast as the target takes it.
+        """
+        _, transport, attempt = self.asked(POST.replace(b": 5", b": 500"))
+        self.assertEqual(transport.producerState, "producing")
+        producer: Any = attempt.transport.producer
+        producer.pauseProducing()
+        self.assertEqual(transport.producerState, "paused")
+        producer.resumeProducing()
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_slowClient(self) -> None:
+        """
+        The target is read as fast as the client takes it; that holds for the next
+        one, too.
+        """
+        session, transport, attempt = self.asked(GET)
+        producer: Any = transport.producer
+        producer.pauseProducing()
+        self.assertEqual(attempt.transport.producerState, "paused")
+        producer.resumeProducing()
+        self.assertEqual(attempt.transport.producerState, "producing")
+        attempt.protocol.dataReceived(OK)
+        producer.pauseProducing()
+        session.dataReceived(OTHER)
+        other = self.connector.attempts[1]
+        self.assertEqual(other.connect().producerState, "paused")
+
+    def test_tooEarly(self) -> None:
+        """
+        A client that sends more than is due has to wait.
+        """
+        session, transport, _attempt = self.asked(GET)
+        for _ in range(WAITING // 1000 + 1):
+            session.dataReceived(b"x" * 1000)
+        self.assertEqual(transport.producerState, "paused")
+
+    def test_resumedForTheNext(self) -> None:
+        """
+        With its turn it is read again.
+        """
+        session, transport, attempt = self.asked(GET)
+        session.dataReceived(GET * (WAITING // len(GET) + 1))
+        self.assertEqual(transport.producerState, "paused")
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_idle(self) -> None:
+        """
+        Silence both ways ends it, where that is wanted.
+        """
+        self.factory = self.makeFactory(limits=Limits(idleTimeout=60))
+        _, transport, attempt = self.asked(GET)
+        self.clock.pump([10] * 5)
+        attempt.protocol.dataReceived(b"HTTP/1.1 ")
+        self.clock.pump([10] * 5)
+        self.assertFalse(transport.aborted)
+        self.clock.pump([10] * 3)
+        self.assertTrue(transport.aborted)
+        self.assertTrue(attempt.transport.aborted)
+
+    def test_drainedAtOnce(self) -> None:
+        """
+        Who waits for nothing is not waited for, and whoever does is answered first.
+        """
+        idle, idleTransport = self.client(b"G", b"ET")
+        session, transport, attempt = self.asked(GET)
+        drained = self.factory.drain(5)
+        self.assertTrue(idleTransport.writeEnded)
+        self.assertFalse(transport.writeEnded)
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+        self.assertTrue(transport.writeEnded)
+        self.assertTrue(attempt.transport.disconnecting)
+        self.assertNoResult(drained)
+        attempt.transport.lose(attempt.protocol)
+        for each, its in ((idle, idleTransport), (session, transport)):
+            its.lose(each)
+        self.successResultOf(drained)
+
+    def test_drained(self) -> None:
+        """
+        When the proxy stops, what is left after the grace period is ended.
+        """
+        session, transport, attempt = self.asked(GET)
+        drained: Deferred[Any] = self.factory.drain(5)
+        self.clock.advance(5)
+        self.assertTrue(transport.aborted)
+        self.assertTrue(attempt.transport.aborted)
+        transport.lose(session, ConnectionLost())
+        attempt.transport.lose(attempt.protocol, ConnectionLost())
+        self.successResultOf(drained)
