@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -231,7 +231,14 @@ class Forwarding:
             return
         who = self._login.identify(request)
         if isinstance(who, Deferred):
-            who = await who
+            targets = self._targets
+            if targets.requestTimeout:
+                who.addTimeout(targets.requestTimeout, targets.clock)
+            try:
+                who = await who
+            except TimeoutError:
+                self.refuse("the login took too long", INTERNAL_ERROR)
+                return
         if isinstance(who, Page):
             if who.isLast:
                 self.refuse(f"login: {who.status.phrase}", who)

@@ -89,6 +89,12 @@ class FakeLogins:
     def _cancel(self, result: object) -> None:
         self.cancelled = True
 
+    def logout(self, name: str) -> None:
+        """
+        C{name} has left.
+        """
+        self.logouts.append(name)
+
     def decide(self) -> None:
         """
         Say it now.
@@ -96,9 +102,7 @@ class FakeLogins:
         username, password = self.asked[-1]
         if password == b"s3cret":
             name = username.decode()
-            self.result.callback(
-                Identity(name, logout=lambda: self.logouts.append(name))
-            )
+            self.result.callback(Identity(name, logout=lambda: self.logout(name)))
         else:
             self.result.errback(Failure(UnauthorizedLogin()))
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
+from socksproxy.server.factory import Limits
 from socksproxy.test.test_server_forward import (
     GET,
     OK,
@@ -150,8 +152,6 @@ class ConnectTests(HTTPTestCase):
         """
         No password gets into a log line or a C{repr}.
         """
-        from twisted.logger import capturedLogs, formatEvent
-
         for data in (
             withLine(CONNECT, basic("ann", "s3cret")),
             withLine(CONNECT, basic("ann", "s3cret") + b"Bad Header: x\r\n"),
@@ -254,4 +254,68 @@ class RequestTests(ForwardTestCase):
         transport.lose(session)
         self.assertTrue(self.logins.cancelled)
         self.assertEqual(self.connector.attempts, [])
+        self.assertEqual(len(self.factory.admission), 0)
+
+    def test_timeout(self) -> None:
+        """
+        Whoever judges a login has as long as a handshake has.
+        """
+        self.logins.isSlow = True
+        with capturedLogs() as events:
+            _, transport = self.client(self.request)
+            self.clock.advance(29)
+            self.assertFalse(self.logins.cancelled)
+            self.clock.advance(1)
+        self.assertTrue(self.logins.cancelled)
+        self.assertPage(transport, 500)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["192.0.2.2:40000 refused: the login took too long"],
+        )
+        self.assertEqual(self.connector.attempts, [])
+
+    def test_noTimeout(self) -> None:
+        """
+        It has all the time where that is wanted.
+        """
+        self.factory = self.makeFactory(
+            authenticators=[self.logins], limits=Limits(handshakeTimeout=0)
+        )
+        self.logins.isSlow = True
+        self.client(self.request)
+        self.clock.advance(1000)
+        self.logins.decide()
+        self.assertEqual(len(self.connector.attempts), 1)
+
+    def test_inARow(self) -> None:
+        """
+        Only challenges in a row count.
+        """
+        session, transport = self.client()
+        for _ in range(5):
+            session.dataReceived(GET)
+            self.assertPage(transport, 407, isLast=False)
+            session.dataReceived(self.request)
+            attempt = self.connector.attempts[-1]
+            attempt.connect()
+            attempt.protocol.dataReceived(OK)
+            transport.clear()
+
+    def test_logoutFails(self) -> None:
+        """
+        A logout that fails is logged, and is in nobody's way.
+        """
+
+        def fail(name: str) -> None:
+            raise RuntimeError("fault")
+
+        self.patch(self.logins, "logout", fail)
+        session, transport, attempt = self.asked(self.request)
+        attempt.protocol.dataReceived(OK)
+        session.dataReceived(withLine(GET, basic("bob", "s3cret")))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.connector.attempts[1].request.identity.name, "bob")
+        attempt.transport.lose(attempt.protocol)
+        transport.lose(session)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(len(self.factory.admission), 0)
