@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.interfaces import ITargets
+from socksproxy.relay.idle import IWatched
 from socksproxy.relay.relay import RelayEnd, endWriting, keepAlive
 from socksproxy.server.pages import BAD_REQUEST, MAX_HEAD, Page
 
@@ -34,7 +35,7 @@ Bytes of a client that are kept while nobody can take them; then it has to wait.
 """
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IPushProducer, IWatched)
 class ClientEnd(Protocol):
     """
     One such connection.
@@ -48,6 +49,8 @@ class ClientEnd(Protocol):
     _request: h11.Request | None = None
     isFull = False
     isClosing = False
+    # It is watched when there is nothing more to count.
+    bytesSent = bytesReceived = 0
 
     _targets: ITargets
     _deadline: IDelayedCall | None = None
@@ -184,6 +187,7 @@ class ClientEnd(Protocol):
         self.isClosing = True
         self._waiting = b""
         self.transport.unregisterProducer()
+        self._targets.idleWatch.halfClosed(self)
         if self._ended:
             self.transport.loseConnection()
         else:
@@ -191,7 +195,7 @@ class ClientEnd(Protocol):
             self.transport.resumeProducing()
             self._giveTime(self._targets.closeTimeout)
 
-    def abort(self) -> None:
+    def abort(self, reason: str = "") -> None:
         """
         The end, at once.
         """
@@ -223,6 +227,7 @@ class ClientEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.isClosing = True
         self._giveTime(0)
+        self._targets.idleWatch.finished(self)
         self._requests.clientLost()
 
     # What it says as the consumer of responses.
@@ -276,6 +281,7 @@ class ClientEnd(Protocol):
             self._request = event
             self._requests.requestCame(event)
         elif isinstance(event, h11.Data):
+            self._giveTimeForTheRest()
             self._requests.bodyCame(event.data)
         elif isinstance(event, h11.EndOfMessage):
             self._requests.bodyEnded(event.headers)
@@ -304,6 +310,15 @@ class ClientEnd(Protocol):
             self._giveTime(self._targets.requestTimeout)
             self._requests.exchangeOver()
             self._advance()
+        else:
+            self._giveTimeForTheRest()
+
+    def _giveTimeForTheRest(self) -> None:
+        """
+        Of a request that has its response already.
+        """
+        if self._http.our_state is h11.DONE:
+            self._giveTime(self._targets.requestTimeout)
 
     def _wrong(self, status: int) -> None:
         """
@@ -342,6 +357,7 @@ class ClientEnd(Protocol):
     def _expired(self) -> None:
         self._deadline = None
         if self.isClosing:
-            self.transport.abortConnection()
+            # What it was told it still gets: it may read slowly.
+            self.transport.loseConnection()
         else:
             self._requests.close()

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
+from socksproxy.errors import ConnectionRefused
 from socksproxy.server.clientend import WAITING
-from socksproxy.server.factory import Limits
 from socksproxy.test.test_server_forward import (
     CHUNKED,
     GET,
@@ -190,20 +190,6 @@ class FlowTests(ForwardTestCase):
         attempt.protocol.dataReceived(OK)
         self.assertEqual(transport.producerState, "producing")
 
-    def test_idle(self) -> None:
-        """
-        Silence both ways ends it, where that is wanted.
-        """
-        self.factory = self.makeFactory(limits=Limits(idleTimeout=60))
-        _, transport, attempt = self.asked(GET)
-        self.clock.pump([10] * 5)
-        attempt.protocol.dataReceived(b"HTTP/1.1 ")
-        self.clock.pump([10] * 5)
-        self.assertFalse(transport.aborted)
-        self.clock.pump([10] * 3)
-        self.assertTrue(transport.aborted)
-        self.assertTrue(attempt.transport.aborted)
-
     def test_drainedAtOnce(self) -> None:
         """
         Who waits for nothing is not waited for, and whoever does is answered first.
@@ -235,3 +221,87 @@ class FlowTests(ForwardTestCase):
         transport.lose(session, ConnectionLost())
         attempt.transport.lose(attempt.protocol, ConnectionLost())
         self.successResultOf(drained)
+
+
+class DeadlineTests(ForwardTestCase):
+    """
+    No wait for a client is for ever.
+    """
+
+    def test_restOfTheRequest(self) -> None:
+        """
+        Once it was answered the rest of its request has to come, be it read for
+        nothing or sent on.
+        """
+        for isConnected in (True, False):
+            session, transport = self.client(POST, b"1")
+            attempt = self.connector.attempts[-1]
+            if isConnected:
+                attempt.connect()
+                attempt.protocol.dataReceived(OK)
+            else:
+                attempt.fail(ConnectionRefused("no"))
+            self.clock.advance(29)
+            session.dataReceived(b"2")
+            self.clock.advance(29)
+            self.assertFalse(transport.writeEnded)
+            self.clock.advance(1)
+            self.assertTrue(transport.writeEnded)
+            self.assertEqual(attempt.transport.aborted, isConnected)
+
+    def test_slowUpload(self) -> None:
+        """
+        Before that it has the time that it wants.
+        """
+        session, transport, attempt = self.asked(POST, b"1")
+        self.clock.pump([100] * 4)
+        session.dataReceived(b"2345")
+        attempt.protocol.dataReceived(OK)
+        self.assertEqual(transport.value(), TOLD)
+
+    def test_restInTime(self) -> None:
+        """
+        With the rest of the request the next one has all of its time.
+        """
+        session, transport, attempt = self.asked(POST, b"1")
+        attempt.protocol.dataReceived(OK)
+        self.clock.advance(29)
+        session.dataReceived(b"2345")
+        self.clock.advance(29)
+        self.assertFalse(transport.writeEnded)
+        self.clock.advance(1)
+        self.assertTrue(transport.writeEnded)
+
+    def test_slowReader(self) -> None:
+        """
+        What a client was told is not taken back because it reads slowly: the
+        system goes on with it after the connection is closed.
+        """
+        request = withLine(GET, b"Connection: close\r\n")
+        _, transport, attempt = self.asked(request)
+        attempt.protocol.dataReceived(OK)
+        self.clock.advance(9)
+        self.assertFalse(transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(transport.disconnecting)
+        self.assertFalse(transport.aborted)
+
+    def test_noReader(self) -> None:
+        """
+        It ends at some time all the same, also where the client has ended its side.
+        """
+        for hasEnded in (False, True):
+            session, transport, attempt = self.asked(GET)
+            if hasEnded:
+                session.readConnectionLost()
+            attempt.protocol.dataReceived(OK)
+            if not hasEnded:
+                self.clock.advance(30)
+            self.clock.advance(2000)
+            self.assertTrue(transport.disconnecting)
+            self.assertFalse(transport.aborted)
+            self.clock.pump([450] * 5)
+            self.assertTrue(transport.aborted)
+            attempt.transport.lose(attempt.protocol)
+            transport.lose(session, ConnectionLost())
+        self.assertEqual(len(self.factory.admission), 0)

@@ -375,7 +375,7 @@ class PersistenceTests(ForwardTestCase):
         self.assertTrue(transport.writeEnded)
         self.assertTrue(attempt.transport.disconnecting)
         self.clock.advance(10)
-        self.assertTrue(transport.aborted)
+        self.assertTrue(transport.disconnecting)
 
     def test_targetEnds(self) -> None:
         """
