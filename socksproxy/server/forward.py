@@ -21,7 +21,6 @@ from zope.interface import implementer
 
 from socksproxy.errors import RemoteProtocolError, replyCodeOf
 from socksproxy.interfaces import IConversation, ITargets, Request
-from socksproxy.relay.idle import IWatched
 from socksproxy.relay.relay import ProtocolRelay
 from socksproxy.server.clientend import ClientEnd
 from socksproxy.server.fields import (
@@ -35,6 +34,7 @@ from socksproxy.server.pages import (
     GREETING,
     INTERNAL_ERROR,
     NOT_ANSWERED,
+    TIMED_OUT,
     Page,
     pageOf,
 )
@@ -74,7 +74,7 @@ class _Ends(Factory):
         return self._end
 
 
-@implementer(IConversation, IWatched)
+@implementer(IConversation)
 class Forwarding:
     """
     What happens between a client and its targets.
@@ -98,26 +98,12 @@ class Forwarding:
     def __init__(self, login: ProxyLogin) -> None:
         self._login = login
         self._client = ClientEnd(self)
+        # Those that are closing, too.
         self._ends: set[TargetEnd] = set()
-        self._sent = self._received = 0
 
     @property
     def client(self) -> Protocol:
         return self._client if self._tunnel is None else self._tunnel.client
-
-    @property
-    def bytesSent(self) -> int:
-        """
-        Bytes that went out to targets.
-        """
-        return self._sent + (self._target.bytesSent if self._target else 0)
-
-    @property
-    def bytesReceived(self) -> int:
-        """
-        Bytes that came from them.
-        """
-        return self._received + (self._target.bytesReceived if self._target else 0)
 
     def start(
         self,
@@ -129,7 +115,6 @@ class Forwarding:
     ) -> None:
         self._targets = targets
         self._finished = finished
-        targets.idleWatch.started(self)
         self._client.start(transport, early, ended, targets)
 
     def drain(self) -> None:
@@ -138,13 +123,13 @@ class Forwarding:
             self.close()
 
     def abort(self, reason: str) -> None:
+        for end in list(self._ends):
+            end.abort(reason)
         if self._tunnel is not None:
             self._tunnel.abort(reason)
-            return
-        if self._target is not None:
-            self._target.abort(reason)
-        self._dropTarget(reason)
-        self._client.abort()
+        else:
+            self._dropTarget(reason)
+            self._client.abort()
 
     # What the client says.
 
@@ -272,7 +257,7 @@ class Forwarding:
         Send the head of the request, over a new connection unless there is one.
         """
         if self._target is None:
-            end = TargetEnd(wanted, self)
+            end = TargetEnd(wanted, self, self._targets)
             try:
                 connected = await self._targets.connect(wanted, _Ends(end))
             except CancelledError:
@@ -360,7 +345,9 @@ class Forwarding:
                 and not any(name in FRAMING for name, _ in self._request.headers)
             )
             self._isUnderWay = False
-            if end.isUsed and not end.hasAnswered and isRepeatable:
+            if end.isSilent:
+                self._answer(TIMED_OUT)
+            elif end.isUsed and not end.hasAnswered and isRepeatable:
                 self._run(self._repeat(end.request))
             else:
                 self._answer(NOT_ANSWERED)
@@ -371,18 +358,19 @@ class Forwarding:
         """
         The target and the client speak something else from now on.
         """
-        watch = self._targets.idleWatch
-        watch.finished(self)
 
         def finished(reason: str) -> None:
             target.bytesSent += relay.bytesSent
             self._targets.finished(target, reason)
             self._target = None
-            self._ends.clear()
+            self._ends.discard(target)
             self._client.connectionLost()
 
         self._tunnel = relay = ProtocolRelay(
-            self._client.intoTunnel(), target.intoTunnel(), watch, finished
+            self._client.intoTunnel(),
+            target.intoTunnel(),
+            self._targets.idleWatch,
+            finished,
         )
         relay.start()
 
@@ -401,8 +389,6 @@ class Forwarding:
         """
         target, self._target = self._target, None
         if target is not None:
-            self._sent += target.bytesSent
-            self._received += target.bytesReceived
             target.close()
             self._targets.finished(target, reason)
             self._client.targetFull(False)
@@ -412,6 +398,5 @@ class Forwarding:
         Unless something is left of it.
         """
         if self._isGone and not self._ends:
-            self._targets.idleWatch.finished(self)
             self._login.abandon()
             self._finished()

@@ -18,6 +18,7 @@ __all__ = [
     "LOGIN_NEEDED",
     "MAX_HEAD",
     "NOT_ANSWERED",
+    "TIMED_OUT",
     "Page",
     "pageOf",
 ]
@@ -106,6 +107,8 @@ NOT_ANSWERED = Page(
     HTTPStatus.BAD_GATEWAY, "The target has ended the connection without an answer."
 )
 
+TIMED_OUT = Page(HTTPStatus.GATEWAY_TIMEOUT, "The target did not answer in time.")
+
 _PAGES = {
     ReplyCode.GENERAL_FAILURE: INTERNAL_ERROR,
     ReplyCode.NOT_ALLOWED: Page(
@@ -132,8 +135,6 @@ _PAGES = {
     ),
 }
 
-_TIMED_OUT = Page(HTTPStatus.GATEWAY_TIMEOUT, "The target did not answer in time.")
-
 
 def pageOf(code: ReplyCode, cause: BaseException | None) -> Page:
     """
@@ -142,5 +143,5 @@ def pageOf(code: ReplyCode, cause: BaseException | None) -> Page:
     @param cause: what it was.
     """
     if cause is not None and isTimeout(cause):
-        return _TIMED_OUT
+        return TIMED_OUT
     return _PAGES[code]
