@@ -5,8 +5,6 @@ other, and responses go out.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -22,7 +20,7 @@ from zope.interface import implementer
 from socksproxy.interfaces import ITargets
 from socksproxy.relay.idle import IWatched
 from socksproxy.relay.relay import RelayEnd, endWriting, keepAlive
-from socksproxy.server.pages import BAD_REQUEST, MAX_HEAD, Page
+from socksproxy.server.pages import MAX_HEAD, Page, badRequest
 
 if TYPE_CHECKING:
     from socksproxy.server.forward import Forwarding
@@ -274,7 +272,7 @@ class ClientEnd(Protocol):
         try:
             event = self._http.next_event()
         except h11.RemoteProtocolError as wrong:
-            self._wrong(wrong.error_status_hint)
+            self._wrong(badRequest(wrong))
             return False
         if isinstance(event, h11.Request):
             self._giveTime(0)
@@ -320,14 +318,13 @@ class ClientEnd(Protocol):
         if self._http.our_state is h11.DONE:
             self._giveTime(self._targets.requestTimeout)
 
-    def _wrong(self, status: int) -> None:
+    def _wrong(self, page: Page) -> None:
         """
         What came is not HTTP, or not all of it has come.
         """
         if self._ended or self._http.our_state is h11.DONE:
             self._requests.close()
         else:
-            page = replace(BAD_REQUEST, status=HTTPStatus(status))
             self._requests.refuse("a request that is not one of HTTP", page)
 
     def _balance(self) -> None:

@@ -25,15 +25,19 @@ from socksproxy.relay.relay import ProtocolRelay
 from socksproxy.server.clientend import ClientEnd
 from socksproxy.server.fields import (
     FRAMING,
+    connectDestination,
     forwardedRequest,
     forwardedResponse,
     forwardedTrailers,
+    isForProxy,
 )
 from socksproxy.server.pages import (
     BAD_REQUEST,
     GREETING,
     INTERNAL_ERROR,
     NOT_ANSWERED,
+    NOT_HERE,
+    RECEIVED,
     TIMED_OUT,
     Page,
     pageOf,
@@ -42,7 +46,7 @@ from socksproxy.server.proxylogin import ProxyLogin
 from socksproxy.server.targetend import TargetEnd
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command, ReplyCode
-from socksproxy.wire.uri import AbsoluteTarget, parseAuthority
+from socksproxy.wire.uri import AbsoluteTarget
 
 __all__ = ["Forwarding"]
 
@@ -230,9 +234,11 @@ class Forwarding:
             else:
                 self._answer(who)
             return
+        if isForProxy(request):
+            self._answer(NOT_HERE if request.method == b"TRACE" else RECEIVED)
+            return
         wanted = Request(Command.CONNECT, destination, who)
-        target = self._target
-        if target is not None and not (target.isIdle and target.request == wanted):
+        if self._target is not None and not self._isFor(self._target, wanted):
             self._dropTarget("closed")
         await self._passOn(wanted)
 
@@ -243,14 +249,19 @@ class Forwarding:
         @raise RemoteProtocolError: this is not known.
         """
         if request.method == b"CONNECT":
-            if any(name in FRAMING for name, _ in request.headers):
-                raise RemoteProtocolError("a CONNECT with a body")
-            return parseAuthority(request.target)
+            return connectDestination(request)
         target = AbsoluteTarget.parse(request.target)
         if target is None:
             raise RemoteProtocolError("a request that names no http:// target")
         self._passedOn = forwardedRequest(request, target)
         return target.destination
+
+    def _isFor(self, target: TargetEnd, wanted: Request) -> bool:
+        """
+        Whether the present request can go over C{target}.  A tunnel is always new.
+        """
+        isRequest = self._passedOn is not None
+        return isRequest and target.isIdle and target.request == wanted
 
     async def _passOn(self, wanted: Request) -> None:
         """

@@ -6,7 +6,7 @@ Tests for L{socksproxy.server.fields}, in memory.
 from __future__ import annotations
 
 from socksproxy.test.test_server_forward import GET, OK, POST, ForwardTestCase
-from socksproxy.test.test_server_http import withLine
+from socksproxy.test.test_server_http import FakeLogins, withLine
 
 
 class FieldTests(ForwardTestCase):
@@ -101,10 +101,49 @@ class FieldTests(ForwardTestCase):
         for request, left in ((options, b"6"), (GET, b"7")):
             fields = self.passedOn(withLine(request, b"Max-Forwards: 7\r\n"))
             self.assertEqual(fields[b"max-forwards"], left)
-        count = len(self.connector.attempts)
-        _, transport = self.client(withLine(options, b"Max-Forwards: 0\r\n"))
-        self.assertPage(transport, 400)
-        self.assertEqual(len(self.connector.attempts), count)
+        for value in (b"many", b"-1", b"9" * 5000):
+            line = b"Max-Forwards: " + value + b"\r\n"
+            self.assertEqual(
+                self.passedOn(withLine(options, line))[b"max-forwards"], value
+            )
+
+    def test_noFurther(self) -> None:
+        """
+        What may go no further is answered by the proxy, to whoever is let in.
+        """
+        for method, status in ((b"OPTIONS", 200), (b"TRACE", 501)):
+            request = withLine(GET.replace(b"GET", method), b"Max-Forwards: 00\r\n")
+            session, transport = self.client(request)
+            self.assertPage(transport, status, isLast=False)
+            self.assertEqual(self.connector.attempts, [])
+            session.dataReceived(request.replace(b" 00", b" 01"))
+            target = self.connector.attempts.pop().connect()
+            self.assertEqual(self.headOf(target.value())[b"max-forwards"], b"0")
+        self.factory = self.makeFactory(authenticators=[FakeLogins()])
+        _, transport = self.client(request)
+        self.assertPage(transport, 407, isLast=False)
+
+    def test_oldUpgrade(self) -> None:
+        """
+        A client of HTTP/1.0 cannot ask for another protocol (RFC 9110 section 7.8).
+        """
+        request = withLine(GET, b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        fields = self.passedOn(request.replace(b"1.1\r", b"1.0\r"))
+        self.assertNotIn(b"upgrade", fields)
+        self.assertEqual(fields[b"connection"], b"close")
+
+    def test_lengthOfNothing(self) -> None:
+        """
+        Where there is never a body there is no length of one (RFC 9110 section
+        8.6), but where it tells that of another response.
+        """
+        for status, isTold in (
+            (b"103 Early Hints", False),
+            (b"204 No Content", False),
+            (b"304 Not Modified", True),
+        ):
+            fields = self.told(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\n")
+            self.assertEqual(b"content-length" in fields, isTold)
 
     def test_response(self) -> None:
         """

@@ -662,6 +662,21 @@ class TunnelTests(ForwardTestCase):
         other.protocol.dataReceived(b"banner")
         self.assertTrue(transport.value().endswith(b"banner"))
 
+    def test_connectIsNew(self) -> None:
+        """
+        A connection that has had requests is not what a CONNECT leads to.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        transport.clear()
+        session.dataReceived(
+            b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com:80\r\n\r\n"
+        )
+        self.assertTrue(attempt.transport.disconnecting)
+        self.connector.attempts[1].connect()
+        self.connector.attempts[1].protocol.dataReceived(b"banner")
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nbanner"))
+
     def test_connectFails(self) -> None:
         """
         When it fails that is the end: what follows was not meant for us.

@@ -236,6 +236,7 @@ class ConnectTests(HTTPTestCase):
             withLine(CONNECT, b"Content-Length: 5\r\n"),
             withLine(CONNECT, b"Transfer-Encoding: chunked\r\n"),
             withLine(CONNECT, b"Bad Header: x\r\n"),
+            CONNECT.replace(b"HTTP/1.1", b"HTTP/2.0"),
             b"CONNECT example.com:443\r\n\r\n",
             b"CONNECT example.com:443 HTTP/1.1\r\n\r\n",
         ):
@@ -251,7 +252,7 @@ class ConnectTests(HTTPTestCase):
         line = b"X-Filler: " + b"x" * 1000 + b"\r\n"
         for _ in range(70):
             session.dataReceived(line)
-        self.assertPage(transport, 400)
+        self.assertPage(transport, 431)
 
 
 class PasswordAuthenticatorTests(SessionTestCase):
