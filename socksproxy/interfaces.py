@@ -469,6 +469,8 @@ class IDialect(Interface):
         @param bound: BND.ADDR and BND.PORT; a name for RESOLVE_PTR only.
         @param cause: what the request failed with, for a dialect that can say
             more of it than C{code} does.
+        @raise RequestFailed: there is no way to say this success; what to answer
+            then is asked for next.
         """
 
     def abandon() -> None:
