@@ -268,7 +268,8 @@ class Forwarding:
         Send the head of the request, over a new connection unless there is one.
         """
         if self._target is None:
-            end = TargetEnd(wanted, self, self._targets)
+            isTunnel = self._passedOn is None
+            end = TargetEnd(wanted, self, self._targets, isTunnel)
             try:
                 connected = await self._targets.connect(wanted, _Ends(end))
             except CancelledError:

@@ -56,9 +56,17 @@ class TargetEnd(Protocol):
     _deadline: IDelayedCall | None = None
 
     def __init__(
-        self, request: Request, responses: Forwarding, targets: ITargets
+        self,
+        request: Request,
+        responses: Forwarding,
+        targets: ITargets,
+        isTunnel: bool,
     ) -> None:
+        """
+        @param isTunnel: whether it is no HTTP from the beginning.
+        """
         self.request = request
+        self._isTunnel = isTunnel
         self._responses = responses
         self._targets = targets
         self._http = h11.Connection(h11.CLIENT, MAX_HEAD)
@@ -106,6 +114,8 @@ class TargetEnd(Protocol):
 
         @return: the end of a relay, which has what has come already.
         """
+        if self._tunnel is not None:
+            return self._tunnel
         self._targets.idleWatch.finished(self)
         self.transport.unregisterProducer()
         self._tunnel = tunnel = RelayEnd()
@@ -174,6 +184,8 @@ class TargetEnd(Protocol):
         keepAlive(self.transport)
         self.transport.registerProducer(self, True)
         self._targets.idleWatch.started(self)
+        if self._isTunnel:
+            self.intoTunnel()
 
     def dataReceived(self, data: bytes) -> None:
         self.bytesReceived += len(data)

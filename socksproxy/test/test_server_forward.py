@@ -677,6 +677,25 @@ class TunnelTests(ForwardTestCase):
         self.connector.attempts[1].protocol.dataReceived(b"banner")
         self.assertTrue(transport.value().endswith(b"\r\n\r\nbanner"))
 
+    def test_connectToAFastTarget(self) -> None:
+        """
+        What a target says first may come, with its end, before a connector tells of
+        the connection.
+        """
+        session, transport, attempt = self.asked(GET)
+        attempt.protocol.dataReceived(OK)
+        transport.clear()
+        session.dataReceived(b"CONNECT h:25 HTTP/1.1\r\nHost: h:25\r\n\r\n")
+        other = self.connector.attempts[1]
+        protocol: Any = other._protocolFactory.buildProtocol(other.transport.getPeer())
+        protocol.makeConnection(other.transport)
+        protocol.dataReceived(b"banner")
+        protocol.readConnectionLost()
+        other.result.callback(protocol)
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nbanner"))
+        self.assertTrue(transport.writeEnded)
+        self.assertFalse(other.transport.aborted)
+
     def test_connectFails(self) -> None:
         """
         When it fails that is the end: what follows was not meant for us.
