@@ -53,6 +53,8 @@ class ClientEnd(Protocol):
     _targets: ITargets
     _deadline: IDelayedCall | None = None
     _ended = False
+    # Whether a target has said anything.
+    _isServed = False
     _isAdvancing = False
     _isBusy = False
     _isPaused = False
@@ -121,13 +123,10 @@ class ClientEnd(Protocol):
 
     def send(self, event: Any) -> None:
         """
-        A part of a response.
+        A part of a target's response.
         """
-        if self.isClosing:
-            return
-        self.transport.write(self._http.send(event))
-        if isinstance(event, h11.EndOfMessage):
-            self._cycle()
+        self._isServed = True
+        self._say(event)
 
     def answer(self, page: Page) -> None:
         """
@@ -141,7 +140,7 @@ class ClientEnd(Protocol):
         if self._http.they_are_waiting_for_100_continue:
             # Whether the body comes now nobody knows.
             page = page.last()
-        self.send(
+        self._say(
             h11.Response(
                 status_code=page.status,
                 reason=page.status.phrase.encode(),
@@ -149,8 +148,15 @@ class ClientEnd(Protocol):
             )
         )
         if self._request is None or self._request.method != b"HEAD":
-            self.send(h11.Data(data=page.body))
-        self.send(h11.EndOfMessage())
+            self._say(h11.Data(data=page.body))
+        self._say(h11.EndOfMessage())
+
+    def _say(self, event: Any) -> None:
+        if self.isClosing:
+            return
+        self.transport.write(self._http.send(event))
+        if isinstance(event, h11.EndOfMessage):
+            self._cycle()
 
     def targetFull(self, isFull: bool) -> None:
         """
@@ -353,8 +359,10 @@ class ClientEnd(Protocol):
 
     def _expired(self) -> None:
         self._deadline = None
-        if self.isClosing:
+        if not self.isClosing:
+            self._requests.close()
+        elif self._isServed:
             # What it was told it still gets: it may read slowly.
             self.transport.loseConnection()
         else:
-            self._requests.close()
+            self.transport.abortConnection()

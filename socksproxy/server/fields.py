@@ -173,9 +173,11 @@ def forwardedRequest(request: h11.Request, target: AbsoluteTarget) -> h11.Reques
 _Response = TypeVar("_Response", bound=h11.Response | h11.InformationalResponse)
 
 
-def forwardedResponse(response: _Response) -> _Response:
+def forwardedResponse(response: _Response, isLast: bool) -> _Response:
     """
     What the client is told.
+
+    @param isLast: whether its connection ends with it.
     """
     fields = _endToEnd(response)
     names = {name for name, _ in response.headers}
@@ -188,6 +190,8 @@ def forwardedResponse(response: _Response) -> _Response:
         protocols = [value for name, value in response.headers if name == b"upgrade"]
         fields += [(b"Upgrade", value) for value in protocols]
         fields.append((b"Connection", b"Upgrade"))
+    elif isLast:
+        fields.append((b"Connection", b"close"))
     return type(response)(
         status_code=response.status_code,
         reason=response.reason,

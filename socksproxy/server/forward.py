@@ -318,7 +318,7 @@ class Forwarding:
         isFinal = isinstance(response, h11.Response)
         if not isFinal and self._request.http_version < b"1.1":
             return
-        self._client.send(forwardedResponse(response))
+        self._client.send(forwardedResponse(response, self._isLast and isFinal))
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             assert self._target is not None
             self._beginTunnel(self._target)

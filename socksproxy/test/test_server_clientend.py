@@ -200,7 +200,8 @@ class FlowTests(ForwardTestCase):
         self.assertTrue(idleTransport.writeEnded)
         self.assertFalse(transport.writeEnded)
         attempt.protocol.dataReceived(OK)
-        self.assertEqual(transport.value(), TOLD)
+        fields = self.headOf(transport.value())
+        self.assertEqual(fields[b"connection"], b"close")
         self.assertTrue(transport.writeEnded)
         self.assertTrue(attempt.transport.disconnecting)
         self.assertNoResult(drained)
@@ -285,6 +286,17 @@ class DeadlineTests(ForwardTestCase):
         self.clock.advance(1)
         self.assertTrue(transport.disconnecting)
         self.assertFalse(transport.aborted)
+
+    def test_refused(self) -> None:
+        """
+        Who was told nothing but that it is refused is not waited for so long.
+        """
+        _, transport = self.client(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertPage(transport, 400)
+        self.clock.advance(9)
+        self.assertFalse(transport.aborted)
+        self.clock.advance(1)
+        self.assertTrue(transport.aborted)
 
     def test_noReader(self) -> None:
         """
