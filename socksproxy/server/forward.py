@@ -287,6 +287,9 @@ class Forwarding:
         self._isUnderWay = True
         if self._passedOn is not None:
             self._target.begin(self._passedOn)
+            if self._target.isLost:
+                # It was before its connector has told of it.
+                self.targetLost(self._target)
 
     async def _repeat(self, wanted: Request) -> None:
         """

@@ -37,6 +37,7 @@ class TargetEnd(Protocol):
     @ivar request: what it was opened for.
     @ivar isUsed: whether it has had a request before the present one.
     @ivar hasAnswered: whether anything of the present response has come.
+    @ivar isLost: whether it is gone.
     @ivar isSilent: whether it was ended because nothing came or went any more.
     @ivar bytesSent: bytes that went out over it.
     @ivar bytesReceived: bytes that came in.
@@ -48,6 +49,7 @@ class TargetEnd(Protocol):
     bytesReceived = 0
     isUsed = False
     hasAnswered = False
+    isLost = False
     isSilent = False
     reason = "closed"
 
@@ -218,7 +220,7 @@ class TargetEnd(Protocol):
             self._end()
         elif not self._isOver:
             self.reason = "reset by the target"
-        self._isOver = True
+        self._isOver = self.isLost = True
         self._targets.idleWatch.finished(self)
         if self._deadline is not None:
             self._deadline.cancel()

@@ -70,6 +70,22 @@ class EndTests(ForwardTestCase):
         session.dataReceived(GET)
         self.assertEqual(len(self.connector.attempts), 2)
 
+    def test_atOnce(self) -> None:
+        """
+        A connection can be gone before its connector tells of it.
+        """
+        for request in (GET, POST + b"12345"):
+            session, transport = self.client(request)
+            attempt = self.connector.attempts[-1]
+            peer = attempt.transport.getPeer()
+            protocol: Any = attempt._protocolFactory.buildProtocol(peer)
+            protocol.makeConnection(attempt.transport)
+            attempt.transport.lose(protocol, ConnectionLost())
+            attempt.result.callback(protocol)
+            self.assertPage(transport, 502, isLast=False)
+            transport.lose(session)
+        self.assertEqual(len(self.factory.admission), 0)
+
 
 class FloodTests(ForwardTestCase):
     """
