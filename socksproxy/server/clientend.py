@@ -243,6 +243,7 @@ class ClientEnd(Protocol):
     def resumeProducing(self) -> None:
         self.isFull = False
         self._requests.clientFull(False)
+        self._advance()
 
     def stopProducing(self) -> None:
         """
@@ -265,11 +266,11 @@ class ClientEnd(Protocol):
         self._balance()
 
     def _takesMore(self) -> bool:
-        return (
-            not self._isBusy
-            and not self.isClosing
-            and self._http.their_state in (h11.IDLE, h11.SEND_BODY)
-        )
+        if self._isBusy or self.isClosing:
+            return False
+        # Answers to a client that does not read would pile up.
+        isTaken = self._http.their_state is h11.IDLE and not self.isFull
+        return isTaken or self._http.their_state is h11.SEND_BODY
 
     def _takeNext(self) -> bool:
         """

@@ -166,10 +166,35 @@ class FlowTests(ForwardTestCase):
         producer.resumeProducing()
         self.assertEqual(attempt.transport.producerState, "producing")
         attempt.protocol.dataReceived(OK)
-        producer.pauseProducing()
         session.dataReceived(OTHER)
+        producer.pauseProducing()
         other = self.connector.attempts[1]
         self.assertEqual(other.connect().producerState, "paused")
+
+    def test_doesNotRead(self) -> None:
+        """
+        A client that does not read its answers is not given more of them.
+        """
+        session, transport = self.client(GET.replace(b".com/", b".com:0/"))
+        self.assertPage(transport, 403, isLast=False)
+        producer: Any = transport.producer
+        producer.pauseProducing()
+        session.dataReceived(GET.replace(b".com/", b".com:0/") * 2000)
+        self.assertPage(transport, 403, isLast=False)
+        self.assertEqual(transport.producerState, "paused")
+        producer.resumeProducing()
+        self.assertEqual(transport.value().count(b"HTTP/1.1 403 Forbidden\r\n"), 2001)
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_readsInTheMiddle(self) -> None:
+        """
+        What it sends of a request that is under way is taken all the same.
+        """
+        session, transport, attempt = self.asked(POST, b"12")
+        producer: Any = transport.producer
+        producer.pauseProducing()
+        session.dataReceived(b"345")
+        self.assertTrue(attempt.transport.value().endswith(b"\r\n\r\n12345"))
 
     def test_tooEarly(self) -> None:
         """
