@@ -512,7 +512,8 @@ class ITargets(Interface):
         "The L{IdleWatch <socksproxy.relay.idle.IdleWatch>} of the server's relays."
     )
     requestTimeout: float = Attribute(
-        "Seconds that a client has for a request; 0: any."
+        "Seconds that a client has for a request, and as many that whoever judges its "
+        "login has; 0: any."
     )
     closeTimeout: float = Attribute(
         "Seconds that a client has to take its last answer; 0: any."
