@@ -469,6 +469,8 @@ class IDialect(Interface):
         @param bound: BND.ADDR and BND.PORT; a name for RESOLVE_PTR only.
         @param cause: what the request failed with, for a dialect that can say
             more of it than C{code} does.
+        @raise RequestFailed: there is no way to say this success; what to answer
+            then is asked for next.
         """
 
     def abandon() -> None:
@@ -510,7 +512,8 @@ class ITargets(Interface):
         "The L{IdleWatch <socksproxy.relay.idle.IdleWatch>} of the server's relays."
     )
     requestTimeout: float = Attribute(
-        "Seconds that a client has for a request; 0: any."
+        "Seconds that a client has for a request, and as many that whoever judges its "
+        "login has; 0: any."
     )
     closeTimeout: float = Attribute(
         "Seconds that a client has to take its last answer; 0: any."

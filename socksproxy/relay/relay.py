@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from socksproxy.relay.idle import IdleWatch, IWatched
 
-__all__ = ["ProtocolRelay", "RelayEnd", "endWriting", "keepAlive"]
+__all__ = ["ProtocolRelay", "RelayEnd", "endWriting", "isReset", "keepAlive"]
 
 
 def keepAlive(transport: Any) -> None:
@@ -47,7 +47,7 @@ def endWriting(transport: Any) -> None:
         transport.loseWriteConnection()
 
 
-def _isReset(transport: Any) -> bool:
+def isReset(transport: Any) -> bool:
     """
     Whether an end that a reactor has told of is none: it takes a reset for one
     that comes while reading is paused, if it goes on in the same round.
@@ -93,7 +93,7 @@ class RelayEnd(Protocol):
             self._early.append(data)
 
     def readConnectionLost(self) -> None:
-        if _isReset(self.transport):
+        if isReset(self.transport):
             self.transport.abortConnection()
             return
         self.ended = True

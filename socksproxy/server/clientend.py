@@ -5,8 +5,6 @@ other, and responses go out.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -20,8 +18,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socksproxy.interfaces import ITargets
+from socksproxy.relay.idle import IWatched
 from socksproxy.relay.relay import RelayEnd, endWriting, keepAlive
-from socksproxy.server.pages import BAD_REQUEST, MAX_HEAD, Page
+from socksproxy.server.pages import MAX_HEAD, Page, badRequest
 
 if TYPE_CHECKING:
     from socksproxy.server.forward import Forwarding
@@ -34,7 +33,7 @@ Bytes of a client that are kept while nobody can take them; then it has to wait.
 """
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IPushProducer, IWatched)
 class ClientEnd(Protocol):
     """
     One such connection.
@@ -48,10 +47,14 @@ class ClientEnd(Protocol):
     _request: h11.Request | None = None
     isFull = False
     isClosing = False
+    # It is watched when there is nothing more to count.
+    bytesSent = bytesReceived = 0
 
     _targets: ITargets
     _deadline: IDelayedCall | None = None
     _ended = False
+    # Whether a target has said anything.
+    _isServed = False
     _isAdvancing = False
     _isBusy = False
     _isPaused = False
@@ -120,13 +123,10 @@ class ClientEnd(Protocol):
 
     def send(self, event: Any) -> None:
         """
-        A part of a response.
+        A part of a target's response.
         """
-        if self.isClosing:
-            return
-        self.transport.write(self._http.send(event))
-        if isinstance(event, h11.EndOfMessage):
-            self._cycle()
+        self._isServed = True
+        self._say(event)
 
     def answer(self, page: Page) -> None:
         """
@@ -140,7 +140,7 @@ class ClientEnd(Protocol):
         if self._http.they_are_waiting_for_100_continue:
             # Whether the body comes now nobody knows.
             page = page.last()
-        self.send(
+        self._say(
             h11.Response(
                 status_code=page.status,
                 reason=page.status.phrase.encode(),
@@ -148,8 +148,15 @@ class ClientEnd(Protocol):
             )
         )
         if self._request is None or self._request.method != b"HEAD":
-            self.send(h11.Data(data=page.body))
-        self.send(h11.EndOfMessage())
+            self._say(h11.Data(data=page.body))
+        self._say(h11.EndOfMessage())
+
+    def _say(self, event: Any) -> None:
+        if self.isClosing:
+            return
+        self.transport.write(self._http.send(event))
+        if isinstance(event, h11.EndOfMessage):
+            self._cycle()
 
     def targetFull(self, isFull: bool) -> None:
         """
@@ -184,6 +191,7 @@ class ClientEnd(Protocol):
         self.isClosing = True
         self._waiting = b""
         self.transport.unregisterProducer()
+        self._targets.idleWatch.halfClosed(self)
         if self._ended:
             self.transport.loseConnection()
         else:
@@ -191,7 +199,7 @@ class ClientEnd(Protocol):
             self.transport.resumeProducing()
             self._giveTime(self._targets.closeTimeout)
 
-    def abort(self) -> None:
+    def abort(self, reason: str = "") -> None:
         """
         The end, at once.
         """
@@ -223,6 +231,7 @@ class ClientEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.isClosing = True
         self._giveTime(0)
+        self._targets.idleWatch.finished(self)
         self._requests.clientLost()
 
     # What it says as the consumer of responses.
@@ -234,6 +243,7 @@ class ClientEnd(Protocol):
     def resumeProducing(self) -> None:
         self.isFull = False
         self._requests.clientFull(False)
+        self._advance()
 
     def stopProducing(self) -> None:
         """
@@ -256,11 +266,11 @@ class ClientEnd(Protocol):
         self._balance()
 
     def _takesMore(self) -> bool:
-        return (
-            not self._isBusy
-            and not self.isClosing
-            and self._http.their_state in (h11.IDLE, h11.SEND_BODY)
-        )
+        if self._isBusy or self.isClosing:
+            return False
+        # Answers to a client that does not read would pile up.
+        isTaken = self._http.their_state is h11.IDLE and not self.isFull
+        return isTaken or self._http.their_state is h11.SEND_BODY
 
     def _takeNext(self) -> bool:
         """
@@ -269,13 +279,14 @@ class ClientEnd(Protocol):
         try:
             event = self._http.next_event()
         except h11.RemoteProtocolError as wrong:
-            self._wrong(wrong.error_status_hint)
+            self._wrong(badRequest(wrong))
             return False
         if isinstance(event, h11.Request):
             self._giveTime(0)
             self._request = event
             self._requests.requestCame(event)
         elif isinstance(event, h11.Data):
+            self._giveTimeForTheRest()
             self._requests.bodyCame(event.data)
         elif isinstance(event, h11.EndOfMessage):
             self._requests.bodyEnded(event.headers)
@@ -304,15 +315,23 @@ class ClientEnd(Protocol):
             self._giveTime(self._targets.requestTimeout)
             self._requests.exchangeOver()
             self._advance()
+        else:
+            self._giveTimeForTheRest()
 
-    def _wrong(self, status: int) -> None:
+    def _giveTimeForTheRest(self) -> None:
+        """
+        Of a request that has its response already.
+        """
+        if self._http.our_state is h11.DONE:
+            self._giveTime(self._targets.requestTimeout)
+
+    def _wrong(self, page: Page) -> None:
         """
         What came is not HTTP, or not all of it has come.
         """
         if self._ended or self._http.our_state is h11.DONE:
             self._requests.close()
         else:
-            page = replace(BAD_REQUEST, status=HTTPStatus(status))
             self._requests.refuse("a request that is not one of HTTP", page)
 
     def _balance(self) -> None:
@@ -341,7 +360,10 @@ class ClientEnd(Protocol):
 
     def _expired(self) -> None:
         self._deadline = None
-        if self.isClosing:
-            self.transport.abortConnection()
-        else:
+        if not self.isClosing:
             self._requests.close()
+        elif self._isServed:
+            # What it was told it still gets: it may read slowly.
+            self.transport.loseConnection()
+        else:
+            self.transport.abortConnection()

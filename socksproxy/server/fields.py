@@ -11,9 +11,17 @@ from typing import TypeVar
 import h11
 
 from socksproxy.errors import RemoteProtocolError
-from socksproxy.wire.uri import AbsoluteTarget
+from socksproxy.wire.address import Address
+from socksproxy.wire.uri import AbsoluteTarget, parseAuthority
 
-__all__ = ["FRAMING", "forwardedRequest", "forwardedResponse", "forwardedTrailers"]
+__all__ = [
+    "FRAMING",
+    "connectDestination",
+    "forwardedRequest",
+    "forwardedResponse",
+    "forwardedTrailers",
+    "isForProxy",
+]
 
 Fields = list[tuple[bytes, bytes]]
 Message = h11.Request | h11.Response | h11.InformationalResponse
@@ -47,6 +55,11 @@ _NEVER_NAMED = frozenset((b"content-length", b"host", b"expect"))
 What C{Connection} may not take away: without these it would be another message.
 """
 
+_COUNTED = frozenset((b"OPTIONS", b"TRACE"))
+"""
+The methods whose way C{Max-Forwards} limits.
+"""
+
 _NOT_IN_TRAILERS = _HOP_BY_HOP | {b"content-length", b"host", b"trailer"}
 
 
@@ -70,15 +83,23 @@ def _endToEnd(message: Message) -> Fields:
     ]
 
 
+def isForProxy(request: h11.Request) -> bool:
+    """
+    Whether it may go no further (RFC 9110 section 7.6.2).
+    """
+    limits = [value for name, value in request.headers if name == b"max-forwards"]
+    return request.method in _COUNTED and any(
+        limit and not limit.strip(b"0") for limit in limits
+    )
+
+
 def _countedDown(fields: Fields) -> Fields:
     """
-    With a proxy less that they may pass (RFC 9110 section 7.6.2).
+    With a proxy less that they may pass.
     """
     counted = []
     for name, value in fields:
         if name.lower() == b"max-forwards" and value.isdigit() and len(value) < 10:
-            if int(value) == 0:
-                raise RemoteProtocolError("a request that may go no further")
             value = b"%d" % (int(value) - 1)
         counted.append((name, value))
     return counted
@@ -86,6 +107,23 @@ def _countedDown(fields: Fields) -> Fields:
 
 def _via(fields: Fields, version: bytes) -> Fields:
     return [*fields, (b"Via", version + b" " + VIA)]
+
+
+def _checkVersion(request: h11.Request) -> None:
+    if request.http_version > b"1.1":
+        raise RemoteProtocolError("a request of a version that is not known")
+
+
+def connectDestination(request: h11.Request) -> Address:
+    """
+    Where a CONNECT leads to.
+
+    @raise RemoteProtocolError: it is not as it should be.
+    """
+    _checkVersion(request)
+    if any(name in FRAMING for name, _ in request.headers):
+        raise RemoteProtocolError("a CONNECT with a body")
+    return parseAuthority(request.target)
 
 
 def _closesAfter(request: h11.Request) -> bool:
@@ -103,20 +141,20 @@ def forwardedRequest(request: h11.Request, target: AbsoluteTarget) -> h11.Reques
     @raise RemoteProtocolError: there are two opinions on where its body ends: one
         of them would be the target's; or it is not HTTP/1.
     """
-    if request.http_version > b"1.1":
-        raise RemoteProtocolError("a request of a version that is not known")
+    _checkVersion(request)
     names = {name for name, _ in request.headers}
     isChunked = b"transfer-encoding" in names
     if isChunked and (b"content-length" in names or request.http_version < b"1.1"):
         raise RemoteProtocolError("a request whose length is in doubt")
     fields = [(b"Host", target.authority)]
     fields += [f for f in _endToEnd(request) if f[0].lower() != b"host"]
-    if request.method in (b"TRACE", b"OPTIONS"):
+    if request.method in _COUNTED:
         fields = _countedDown(fields)
     connection = []
     if isChunked:
         fields.append((b"Transfer-Encoding", b"chunked"))
-    if b"upgrade" in _tokens(request, b"connection"):
+    isOld = request.http_version < b"1.1"
+    if b"upgrade" in _tokens(request, b"connection") and not isOld:
         protocols = [value for name, value in request.headers if name == b"upgrade"]
         fields += [(b"Upgrade", value) for value in protocols]
         connection += [b"Upgrade"] if protocols else []
@@ -135,19 +173,25 @@ def forwardedRequest(request: h11.Request, target: AbsoluteTarget) -> h11.Reques
 _Response = TypeVar("_Response", bound=h11.Response | h11.InformationalResponse)
 
 
-def forwardedResponse(response: _Response) -> _Response:
+def forwardedResponse(response: _Response, isLast: bool) -> _Response:
     """
     What the client is told.
+
+    @param isLast: whether its connection ends with it.
     """
     fields = _endToEnd(response)
     names = {name for name, _ in response.headers}
-    if b"transfer-encoding" in names:
-        # This is how long it is (RFC 9112 section 6.3).
+    isEmpty = response.status_code < 200 or response.status_code == 204
+    if isEmpty or b"transfer-encoding" in names:
+        # It has no body, or it says otherwise how long that is (RFC 9112 section
+        # 6.3).
         fields = [field for field in fields if field[0].lower() != b"content-length"]
     if response.status_code == 101:
         protocols = [value for name, value in response.headers if name == b"upgrade"]
         fields += [(b"Upgrade", value) for value in protocols]
         fields.append((b"Connection", b"Upgrade"))
+    elif isLast:
+        fields.append((b"Connection", b"close"))
     return type(response)(
         status_code=response.status_code,
         reason=response.reason,

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,20 +21,24 @@ from zope.interface import implementer
 
 from socksproxy.errors import RemoteProtocolError, replyCodeOf
 from socksproxy.interfaces import IConversation, ITargets, Request
-from socksproxy.relay.idle import IWatched
 from socksproxy.relay.relay import ProtocolRelay
 from socksproxy.server.clientend import ClientEnd
 from socksproxy.server.fields import (
     FRAMING,
+    connectDestination,
     forwardedRequest,
     forwardedResponse,
     forwardedTrailers,
+    isForProxy,
 )
 from socksproxy.server.pages import (
     BAD_REQUEST,
     GREETING,
     INTERNAL_ERROR,
     NOT_ANSWERED,
+    NOT_HERE,
+    RECEIVED,
+    TIMED_OUT,
     Page,
     pageOf,
 )
@@ -42,7 +46,7 @@ from socksproxy.server.proxylogin import ProxyLogin
 from socksproxy.server.targetend import TargetEnd
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command, ReplyCode
-from socksproxy.wire.uri import AbsoluteTarget, parseAuthority
+from socksproxy.wire.uri import AbsoluteTarget
 
 __all__ = ["Forwarding"]
 
@@ -74,7 +78,7 @@ class _Ends(Factory):
         return self._end
 
 
-@implementer(IConversation, IWatched)
+@implementer(IConversation)
 class Forwarding:
     """
     What happens between a client and its targets.
@@ -98,26 +102,12 @@ class Forwarding:
     def __init__(self, login: ProxyLogin) -> None:
         self._login = login
         self._client = ClientEnd(self)
+        # Those that are closing, too.
         self._ends: set[TargetEnd] = set()
-        self._sent = self._received = 0
 
     @property
     def client(self) -> Protocol:
         return self._client if self._tunnel is None else self._tunnel.client
-
-    @property
-    def bytesSent(self) -> int:
-        """
-        Bytes that went out to targets.
-        """
-        return self._sent + (self._target.bytesSent if self._target else 0)
-
-    @property
-    def bytesReceived(self) -> int:
-        """
-        Bytes that came from them.
-        """
-        return self._received + (self._target.bytesReceived if self._target else 0)
 
     def start(
         self,
@@ -129,7 +119,6 @@ class Forwarding:
     ) -> None:
         self._targets = targets
         self._finished = finished
-        targets.idleWatch.started(self)
         self._client.start(transport, early, ended, targets)
 
     def drain(self) -> None:
@@ -138,13 +127,13 @@ class Forwarding:
             self.close()
 
     def abort(self, reason: str) -> None:
+        for end in list(self._ends):
+            end.abort(reason)
         if self._tunnel is not None:
             self._tunnel.abort(reason)
-            return
-        if self._target is not None:
-            self._target.abort(reason)
-        self._dropTarget(reason)
-        self._client.abort()
+        else:
+            self._dropTarget(reason)
+            self._client.abort()
 
     # What the client says.
 
@@ -231,16 +220,25 @@ class Forwarding:
             return
         who = self._login.identify(request)
         if isinstance(who, Deferred):
-            who = await who
+            targets = self._targets
+            if targets.requestTimeout:
+                who.addTimeout(targets.requestTimeout, targets.clock)
+            try:
+                who = await who
+            except TimeoutError:
+                self.refuse("the login took too long", INTERNAL_ERROR)
+                return
         if isinstance(who, Page):
             if who.isLast:
                 self.refuse(f"login: {who.status.phrase}", who)
             else:
                 self._answer(who)
             return
+        if isForProxy(request):
+            self._answer(NOT_HERE if request.method == b"TRACE" else RECEIVED)
+            return
         wanted = Request(Command.CONNECT, destination, who)
-        target = self._target
-        if target is not None and not (target.isIdle and target.request == wanted):
+        if self._target is not None and not self._isFor(self._target, wanted):
             self._dropTarget("closed")
         await self._passOn(wanted)
 
@@ -251,21 +249,27 @@ class Forwarding:
         @raise RemoteProtocolError: this is not known.
         """
         if request.method == b"CONNECT":
-            if any(name in FRAMING for name, _ in request.headers):
-                raise RemoteProtocolError("a CONNECT with a body")
-            return parseAuthority(request.target)
+            return connectDestination(request)
         target = AbsoluteTarget.parse(request.target)
         if target is None:
             raise RemoteProtocolError("a request that names no http:// target")
         self._passedOn = forwardedRequest(request, target)
         return target.destination
 
+    def _isFor(self, target: TargetEnd, wanted: Request) -> bool:
+        """
+        Whether the present request can go over C{target}.  A tunnel is always new.
+        """
+        isRequest = self._passedOn is not None
+        return isRequest and target.isIdle and target.request == wanted
+
     async def _passOn(self, wanted: Request) -> None:
         """
         Send the head of the request, over a new connection unless there is one.
         """
         if self._target is None:
-            end = TargetEnd(wanted, self)
+            isTunnel = self._passedOn is None
+            end = TargetEnd(wanted, self, self._targets, isTunnel)
             try:
                 connected = await self._targets.connect(wanted, _Ends(end))
             except CancelledError:
@@ -283,6 +287,9 @@ class Forwarding:
         self._isUnderWay = True
         if self._passedOn is not None:
             self._target.begin(self._passedOn)
+            if self._target.isLost:
+                # It was before its connector has told of it.
+                self.targetLost(self._target)
 
     async def _repeat(self, wanted: Request) -> None:
         """
@@ -314,7 +321,7 @@ class Forwarding:
         isFinal = isinstance(response, h11.Response)
         if not isFinal and self._request.http_version < b"1.1":
             return
-        self._client.send(forwardedResponse(response))
+        self._client.send(forwardedResponse(response, self._isLast and isFinal))
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             assert self._target is not None
             self._beginTunnel(self._target)
@@ -353,7 +360,9 @@ class Forwarding:
                 and not any(name in FRAMING for name, _ in self._request.headers)
             )
             self._isUnderWay = False
-            if end.isUsed and not end.hasAnswered and isRepeatable:
+            if end.isSilent:
+                self._answer(TIMED_OUT)
+            elif end.isUsed and not end.hasAnswered and isRepeatable:
                 self._run(self._repeat(end.request))
             else:
                 self._answer(NOT_ANSWERED)
@@ -364,18 +373,19 @@ class Forwarding:
         """
         The target and the client speak something else from now on.
         """
-        watch = self._targets.idleWatch
-        watch.finished(self)
 
         def finished(reason: str) -> None:
             target.bytesSent += relay.bytesSent
             self._targets.finished(target, reason)
             self._target = None
-            self._ends.clear()
+            self._ends.discard(target)
             self._client.connectionLost()
 
         self._tunnel = relay = ProtocolRelay(
-            self._client.intoTunnel(), target.intoTunnel(), watch, finished
+            self._client.intoTunnel(),
+            target.intoTunnel(),
+            self._targets.idleWatch,
+            finished,
         )
         relay.start()
 
@@ -394,8 +404,6 @@ class Forwarding:
         """
         target, self._target = self._target, None
         if target is not None:
-            self._sent += target.bytesSent
-            self._received += target.bytesReceived
             target.close()
             self._targets.finished(target, reason)
             self._client.targetFull(False)
@@ -405,6 +413,5 @@ class Forwarding:
         Unless something is left of it.
         """
         if self._isGone and not self._ends:
-            self._targets.idleWatch.finished(self)
             self._login.abandon()
             self._finished()

@@ -25,12 +25,11 @@ from socksproxy.interfaces import (
     ISession,
     Request,
 )
-from socksproxy.server.pages import BAD_REQUEST, MAX_HEAD, Page, pageOf
+from socksproxy.server.pages import BAD_REQUEST, MAX_HEAD, Page, badRequest, pageOf
 from socksproxy.server.proxylogin import ProxyLogin
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command, ReplyCode
-from socksproxy.wire.uri import parseAuthority
 
 if TYPE_CHECKING:
     import h11
@@ -69,9 +68,9 @@ class HTTPDialect:
         try:
             self._http.receive_data(received.takeAll())
             request = self._http.next_event()
-        except h11.RemoteProtocolError:
+        except h11.RemoteProtocolError as wrong:
             # Its text quotes what came.
-            return _denied("a request that is not one of HTTP", BAD_REQUEST)
+            return _denied("a request that is not one of HTTP", badRequest(wrong))
         if not isinstance(request, h11.Request):
             return None
         # What follows is the target's, if there will be one.
@@ -100,12 +99,10 @@ class HTTPDialect:
         """
         @param goesOn: whether more has come already.
         """
-        from socksproxy.server.fields import FRAMING
+        from socksproxy.server.fields import connectDestination
 
-        if any(name in FRAMING for name, _ in request.headers):
-            return _denied("a CONNECT with a body", BAD_REQUEST)
         try:
-            destination = parseAuthority(request.target)
+            destination = connectDestination(request)
         except RemoteProtocolError as wrong:
             return _denied(str(wrong), BAD_REQUEST)
         who = self._login.identify(request)

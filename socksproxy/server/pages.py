@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from socksproxy.errors import isTimeout
 from socksproxy.wire.constants import ReplyCode
+
+if TYPE_CHECKING:
+    import h11
 
 __all__ = [
     "BAD_REQUEST",
@@ -18,7 +22,11 @@ __all__ = [
     "LOGIN_NEEDED",
     "MAX_HEAD",
     "NOT_ANSWERED",
+    "NOT_HERE",
+    "RECEIVED",
+    "TIMED_OUT",
     "Page",
+    "badRequest",
     "pageOf",
 ]
 
@@ -106,6 +114,12 @@ NOT_ANSWERED = Page(
     HTTPStatus.BAD_GATEWAY, "The target has ended the connection without an answer."
 )
 
+NOT_HERE = Page(HTTPStatus.NOT_IMPLEMENTED, "The proxy cannot do this.")
+
+RECEIVED = Page(HTTPStatus.OK, "This is the proxy: the request may go no further.")
+
+TIMED_OUT = Page(HTTPStatus.GATEWAY_TIMEOUT, "The target did not answer in time.")
+
 _PAGES = {
     ReplyCode.GENERAL_FAILURE: INTERNAL_ERROR,
     ReplyCode.NOT_ALLOWED: Page(
@@ -124,15 +138,18 @@ _PAGES = {
     ReplyCode.TTL_EXPIRED: Page(
         HTTPStatus.BAD_GATEWAY, "The target is too far away: the time to live ran out."
     ),
-    ReplyCode.COMMAND_NOT_SUPPORTED: Page(
-        HTTPStatus.NOT_IMPLEMENTED, "The proxy cannot do this."
-    ),
+    ReplyCode.COMMAND_NOT_SUPPORTED: NOT_HERE,
     ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED: Page(
         HTTPStatus.BAD_GATEWAY, "There is no way to an address of this kind."
     ),
 }
 
-_TIMED_OUT = Page(HTTPStatus.GATEWAY_TIMEOUT, "The target did not answer in time.")
+
+def badRequest(wrong: h11.RemoteProtocolError) -> Page:
+    """
+    What is said to something that is not HTTP.
+    """
+    return replace(BAD_REQUEST, status=HTTPStatus(wrong.error_status_hint))
 
 
 def pageOf(code: ReplyCode, cause: BaseException | None) -> Page:
@@ -142,5 +159,5 @@ def pageOf(code: ReplyCode, cause: BaseException | None) -> Page:
     @param cause: what it was.
     """
     if cause is not None and isTimeout(cause):
-        return _TIMED_OUT
+        return TIMED_OUT
     return _PAGES[code]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socksproxy.interfaces import IAuthenticator, Identity, ISession
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import h11
 
 __all__ = ["ProxyLogin"]
+
+log = Logger()
 
 TRIES = 3
 """
@@ -73,8 +76,12 @@ class ProxyLogin:
         The client is gone.
         """
         identity, self.identity = self.identity, None
-        if identity is not None:
+        if identity is None:
+            return
+        try:
             identity.logout()
+        except Exception:
+            log.failure("The logout of {client} failed.", client=self._session.peer)
 
     def _decide(
         self, unasked: Identity | None, credentials: bytes
@@ -87,6 +94,7 @@ class ProxyLogin:
 
     def _check(self, credentials: bytes) -> Identity | Page | Deferred[Identity | Page]:
         if self.identity is not None and _digest(credentials) == self._known:
+            self._challenges = 0
             return self.identity
         logins = loginsOf(self._authenticators)
         if logins is None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from socksproxy.errors import RemoteProtocolError
+from socksproxy.errors import AddressTypeNotSupported, RemoteProtocolError
 from socksproxy.interfaces import (
     Continue,
     Denied,
@@ -23,14 +23,17 @@ from socksproxy.interfaces import (
 from socksproxy.server.logins import identityUnasked
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
-from socksproxy.wire.constants import SOCKS5_VERSION, Command, ReplyCode
+from socksproxy.wire.constants import SOCKS5_VERSION, AddressType, Command, ReplyCode
 from socksproxy.wire.socks4 import Code, Reply
 from socksproxy.wire.socks4 import Request as RequestMessage
 from socksproxy.wire.socks5 import Greeting
 
 __all__ = ["SOCKS4Dialect"]
 
-_COMMANDS = {1: Command.CONNECT, 2: Command.BIND}
+_COMMANDS = {1: Command.CONNECT, 2: Command.BIND, 0xF0: Command.RESOLVE}
+"""
+The last one is Tor's.
+"""
 
 _REFUSAL = Reply(Code.REFUSED).encode()
 
@@ -53,6 +56,7 @@ class SOCKS4Dialect:
     ) -> None:
         self._session = session
         self._authenticators = authenticators
+        self._command: Command | None = None
 
     def advance(
         self, received: ReceiveBuffer
@@ -65,7 +69,7 @@ class SOCKS4Dialect:
             return Denied(str(wrong), _REFUSAL)
         if message is None:
             return None
-        command = _COMMANDS.get(message.command)
+        command = self._command = _COMMANDS.get(message.command)
         if command is None:
             return Denied(f"command {message.command:#04x} of SOCKS4", _REFUSAL)
         identity = identityUnasked(self._authenticators, self._session)
@@ -77,6 +81,9 @@ class SOCKS4Dialect:
         self, code: ReplyCode, bound: Address, cause: BaseException | None = None
     ) -> bytes:
         isGranted = code == ReplyCode.SUCCEEDED
+        isAll = self._command == Command.RESOLVE
+        if isGranted and isAll and bound.type != AddressType.IPV4:
+            raise AddressTypeNotSupported("SOCKS4 has no words for such an address")
         return Reply(Code.GRANTED if isGranted else Code.REFUSED, bound).encode()
 
     def abandon(self) -> None:

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socksproxy.interfaces import Request
+from socksproxy.interfaces import ITargets, Request
 from socksproxy.relay.idle import IWatched
-from socksproxy.relay.relay import RelayEnd, keepAlive
+from socksproxy.relay.relay import RelayEnd, isReset, keepAlive
 from socksproxy.server.pages import MAX_HEAD
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ class TargetEnd(Protocol):
     @ivar request: what it was opened for.
     @ivar isUsed: whether it has had a request before the present one.
     @ivar hasAnswered: whether anything of the present response has come.
+    @ivar isLost: whether it is gone.
+    @ivar isSilent: whether it was ended because nothing came or went any more.
     @ivar bytesSent: bytes that went out over it.
     @ivar bytesReceived: bytes that came in.
     @ivar reason: why it came to its end, in words for the log.
@@ -43,14 +49,28 @@ class TargetEnd(Protocol):
     bytesReceived = 0
     isUsed = False
     hasAnswered = False
+    isLost = False
+    isSilent = False
     reason = "closed"
 
     _tunnel: RelayEnd | None = None
     _isOver = False
+    _deadline: IDelayedCall | None = None
 
-    def __init__(self, request: Request, responses: Forwarding) -> None:
+    def __init__(
+        self,
+        request: Request,
+        responses: Forwarding,
+        targets: ITargets,
+        isTunnel: bool,
+    ) -> None:
+        """
+        @param isTunnel: whether it is no HTTP from the beginning.
+        """
         self.request = request
+        self._isTunnel = isTunnel
         self._responses = responses
+        self._targets = targets
         self._http = h11.Connection(h11.CLIENT, MAX_HEAD)
 
     @property
@@ -96,6 +116,9 @@ class TargetEnd(Protocol):
 
         @return: the end of a relay, which has what has come already.
         """
+        if self._tunnel is not None:
+            return self._tunnel
+        self._targets.idleWatch.finished(self)
         self.transport.unregisterProducer()
         self._tunnel = tunnel = RelayEnd()
         tunnel.makeConnection(self.transport)  # type: ignore[no-untyped-call]
@@ -106,20 +129,39 @@ class TargetEnd(Protocol):
 
     def close(self) -> None:
         """
-        There is no more use for it.
+        There is no more use for it.  What it was sent still goes out, if it is all
+        of a request and the target takes it in time.
         """
         if not self._isOver:
             isSafe = self.isIdle or self._http.our_state in _SENT
             self._isOver = True
             self.transport.unregisterProducer()
-            if isSafe:
-                self.transport.loseConnection()
-            else:
+            if not isSafe:
                 self.transport.abortConnection()
+                return
+            seconds = self._targets.closeTimeout
+            if seconds:
+                self._deadline = self._targets.clock.callLater(seconds, self._expired)
+            self.transport.loseConnection()
 
     def abort(self, reason: str) -> None:
         """
-        Nothing more makes sense.  That it is gone is told when it is.
+        Nothing moves any more, or nothing may: it is ended, whatever it is at.  That
+        it is gone is told when it is.
+        """
+        if self._tunnel is None:
+            self.isSilent = True
+            self._giveUp(reason)
+            # It may be closing already.
+            self.transport.abortConnection()
+
+    def _expired(self) -> None:
+        self._deadline = None
+        self.transport.abortConnection()
+
+    def _giveUp(self, reason: str) -> None:
+        """
+        Nothing that it says makes sense any more.
         """
         if not self._isOver:
             self._isOver = True
@@ -143,6 +185,9 @@ class TargetEnd(Protocol):
     def connectionMade(self) -> None:
         keepAlive(self.transport)
         self.transport.registerProducer(self, True)
+        self._targets.idleWatch.started(self)
+        if self._isTunnel:
+            self.intoTunnel()
 
     def dataReceived(self, data: bytes) -> None:
         self.bytesReceived += len(data)
@@ -156,9 +201,11 @@ class TargetEnd(Protocol):
         if self._tunnel is not None:
             self._tunnel.readConnectionLost()
         elif not self._isOver:
-            self._http.receive_data(b"")
-            self._deliver()
-            self.abort("closed")
+            if isReset(self.transport):
+                self._giveUp("reset by the target")
+            else:
+                self._end()
+                self._giveUp("closed")
 
     def writeConnectionLost(self) -> None:
         if self._tunnel is not None:
@@ -168,10 +215,24 @@ class TargetEnd(Protocol):
         if self._tunnel is not None:
             self._tunnel.connectionLost(reason)
             return
-        if not self._isOver and not reason.check(ConnectionDone):
+        if not self._isOver and reason.check(ConnectionDone):
+            # TLS tells of no other end.
+            self._end()
+        elif not self._isOver:
             self.reason = "reset by the target"
-        self._isOver = True
+        self._isOver = self.isLost = True
+        self._targets.idleWatch.finished(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         self._responses.targetLost(self)
+
+    def _end(self) -> None:
+        """
+        Nothing more comes: a response may be complete by that.
+        """
+        self._http.receive_data(b"")
+        self._deliver()
 
     def _deliver(self) -> None:
         """
@@ -180,12 +241,13 @@ class TargetEnd(Protocol):
         while self._tunnel is None and not self._isOver:
             if self.isIdle:
                 if self._http.trailing_data[0]:
-                    self.abort("an answer that nobody has asked for")
+                    self._giveUp(_UNASKED)
                 return
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError:
-                self.abort("not HTTP")
+                hasEnded = self._http.trailing_data[1]
+                self._giveUp("closed" if hasEnded else "not HTTP")
                 return
             if isinstance(event, h11.Data):
                 self._responses.bodyReceived(event.data)
@@ -195,6 +257,8 @@ class TargetEnd(Protocol):
             elif isinstance(event, h11.EndOfMessage):
                 self._responses.responseEnded(event.headers)
             else:
+                if event is h11.PAUSED:
+                    self._giveUp(_UNASKED)
                 return
 
     # What it says as the consumer of requests.
@@ -210,5 +274,7 @@ class TargetEnd(Protocol):
         The connection is lost, which C{connectionLost} will say.
         """
 
+
+_UNASKED = "an answer that nobody has asked for"
 
 _SENT = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)

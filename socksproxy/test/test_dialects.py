@@ -768,6 +768,62 @@ class ProcessTests(DialectTestCase):
         client.socket.close()
         self.assertClean(proxy)
 
+    def test_slowTarget(self) -> None:
+        """
+        So does a target that does not read.
+        """
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        proxy = self.startProxy("--port", "0", "--grace", "0")
+        before = self.memory(proxy)
+        client = self.client(proxy.client())
+        client.socket.sendall(
+            b"POST http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Length: 300000000\r\n\r\n" % listening.getsockname()[1]
+        )
+        client.socket.setblocking(False)
+        sent, last = 0, -1
+        while last < sent < 300_000_000:
+            last = sent
+            try:
+                while sent < 300_000_000:
+                    sent += client.socket.send(CHUNK)
+            except BlockingIOError:
+                self.pause(0.5)
+        self.assertLess(sent, 100_000_000)
+        self.assertLess(self.memory(proxy) - before, 30_000_000)
+        client.socket.close()
+        self.assertClean(proxy)
+
+    def test_stops(self) -> None:
+        """
+        When the proxy stops, whoever waits for nothing is not waited for, and
+        whoever waits for an answer gets it first.
+        """
+        answering = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(answering.close)
+        proxy = self.startProxy("--port", "0", "--grace", str(int(PATIENCE)))
+        number = answering.getsockname()[1]
+        request = b"GET http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\n\r\n" % number
+        response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+        idle, waiting = self.client(proxy.client()), self.client(proxy.client())
+        idle.socket.sendall(request)
+        self.client(Client(answering.accept()[0])).socket.sendall(response)
+        answer = b""
+        while not answer.endswith(b"hello"):
+            answer += idle.receive(1)
+        waiting.socket.sendall(request)
+        target = self.client(Client(answering.accept()[0]))
+        proxy.process.terminate()
+        self.assertEqual(idle.receive(1), b"")
+        idle.socket.close()
+        target.socket.sendall(response)
+        answer = waiting.receive(1000)
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        self.assertTrue(answer.endswith(b"hello"), answer)
+        waiting.socket.close()
+        self.assertClean(proxy)
+
     def memory(self, proxy: Proxy) -> int:
         """
         How many bytes it takes.

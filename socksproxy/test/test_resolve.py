@@ -94,6 +94,19 @@ class ResolveTests(ProcessTestCase):
         self.assertQuiet(proxy)
 
     @needs("tor-resolve")
+    def test_socks4a(self) -> None:
+        """
+        The same over SOCKS4a.
+        """
+        proxy = self.startProxy()
+        finished = self.resolve(proxy, "-4", "localhost")
+        self.assertEqual(finished.output, "127.0.0.1\n", repr(finished))
+        finished = self.resolve(proxy, "-4", "nowhere.invalid")
+        self.assertNotEqual(finished.status, 0)
+        self.assertStops(proxy)
+        self.assertQuiet(proxy)
+
+    @needs("tor-resolve")
     def test_switchedOff(self) -> None:
         """
         C{--no-resolve}.

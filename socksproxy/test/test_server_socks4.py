@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -25,13 +26,19 @@ from socksproxy.interfaces import (
 from socksproxy.server.dialects import SOCKS4
 from socksproxy.server.socks4 import SOCKS4Dialect
 from socksproxy.test.test_server_session import SessionTestCase
-from socksproxy.testing import FakeBinder, FakeSession, MemoryTransport
+from socksproxy.testing import (
+    FakeBinder,
+    FakeNameResolver,
+    FakeSession,
+    MemoryTransport,
+)
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command
 
 CONNECT = b"\x04\x01\x00\x50\xc6\x33\x64\x02ann\x00"  # 198.51.100.2:80
 CONNECT_4A = b"\x04\x01\x01\xbb\x00\x00\x00\x01\x00example.com\x00"
+RESOLVE_4A = b"\x04\xf0\x00\x00\x00\x00\x00\x01\x00example.com\x00"
 BIND = b"\x04\x02\x00\x15\xc6\x33\x64\x02\x00"
 GRANTED = b"\x00\x5a\xc3\x50\xc6\x33\x64\x01"  # bound 198.51.100.1:50000
 REFUSED = b"\x00\x5b\x00\x00\x00\x00\x00\x00"
@@ -152,10 +159,44 @@ class SOCKS4Tests(SessionTestCase):
         """
         SOCKS4 has no others: what is 3 in SOCKS5 is not here.
         """
-        for command in (0, 3, 0xF0, 255):
+        for command in (0, 3, 0xF1, 255):
             _, transport = self.client(bytes((4, command)) + CONNECT[2:])
             self.assertRefused(transport, REFUSED)
         self.assertEqual(self.connector.attempts, [])
+
+    def test_resolve(self) -> None:
+        """
+        Tor's RESOLVE is answered with the address of a name, and the end.
+        """
+        self.connector = names = FakeNameResolver()
+        self.factory = self.makeFactory()
+        _, transport = self.client(RESOLVE_4A)
+        expected = Request(Command.RESOLVE, Address.name("example.com", 0), ANONYMOUS)
+        self.assertEqual(names.asked, [expected])
+        names.results[0].callback(Address.ip("192.0.2.1", 0))
+        self.assertRefused(transport, b"\x00\x5a\x00\x00\xc0\x00\x02\x01")
+
+    def test_resolveIPv6(self) -> None:
+        """
+        There is no way to say an IPv6 address.
+        """
+        self.connector = names = FakeNameResolver()
+        self.factory = self.makeFactory()
+        with capturedLogs() as events:
+            _, transport = self.client(RESOLVE_4A)
+            names.results[0].callback(Address.ip("2001:db8::1", 0))
+        self.assertRefused(transport, REFUSED)
+        self.assertIn("(reply 08)", formatEvent(events[0]))
+
+    def test_resolveSwitchedOff(self) -> None:
+        """
+        It can be switched off here, too.
+        """
+        self.connector = names = FakeNameResolver()
+        self.factory = self.makeFactory(resolve=False)
+        _, transport = self.client(RESOLVE_4A)
+        self.assertRefused(transport, REFUSED)
+        self.assertEqual(names.asked, [])
 
     def test_wrong(self) -> None:
         """

@@ -290,6 +290,35 @@ class ServerTrapTests(PeerTestCase):
         another, _ = await self.session(port)
         self.assertFalse(another.isOver())
 
+    async def test_slowReaderOfHTTP(self) -> None:
+        """
+        What the system has not sent yet when a client's time for the last answer is
+        over is sent all the same.
+        """
+        port = await self.serve(limits=Limits(closeTimeout=0.05))
+        connecting = socket.socket()
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+        client = self.connect(port, connecting)
+        head = b"GET http://127.0.0.1:%d/ HTTP/1.0\r\n\r\n"
+        request = head % self.listening.getsockname()[1]
+        await self.until(lambda: bool(client.send(request)))
+        target = await self.accept()
+
+        def isAsked() -> bool:
+            target.read()
+            return target.received.endswith(b"\r\n\r\n")
+
+        await self.until(isAsked)
+        response = b"HTTP/1.0 200 OK\r\n\r\n" + bytes(200_000)
+        view = memoryview(response)
+        while view:
+            view = view[target.send(view) :]
+            await deferLater(reactor, 0)
+        target.end()
+        await deferLater(reactor, 0.3)
+        await self.ends(client)
+        self.assertTrue(client.received.endswith(b"\r\n\r\n" + bytes(200_000)))
+
 
 if Hub.of(reactor) is None:
     ServerTrapTests.skip = "there are no hubs here"

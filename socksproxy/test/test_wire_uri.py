@@ -36,9 +36,16 @@ class AuthorityTests(SynchronousTestCase):
         """
         The port may be left out where there is one to take instead.
         """
-        for text, port in ((b"h:0", 0), (b"h:65535", 65535), (b"h", 80), (b"h:", 80)):
+        for text, port in (
+            (b"h:0", 0),
+            (b"h:65535", 65535),
+            (b"h:0065535", 65535),
+            (b"h:" + b"0" * 5000, 0),
+            (b"h", 80),
+            (b"h:", 80),
+        ):
             self.assertEqual(parseAuthority(text, 80), Address.name("h", port))
-        for text in (b"h", b"h:", b"h:65536", b"h:" + b"9" * 5000):
+        for text in (b"h", b"h:", b"h:65536", b"h:0065536", b"h:" + b"9" * 5000):
             self.assertRaises(RemoteProtocolError, parseAuthority, text)
 
     def test_nothingOfTheKind(self) -> None:
@@ -66,6 +73,10 @@ class AuthorityTests(SynchronousTestCase):
             b"::1:443",
             b"[::1]x:443",
             b"[v1.x]:443",
+            b"[192.0.2.1]:443",
+            b"[abc]:443",
+            b"[1:2]:443",
+            b"[]:443",
             "é:443".encode(),
             b"x" * 64 + b":443",
         ):

@@ -8,12 +8,14 @@ import re
 from dataclasses import dataclass
 
 from socksproxy.wire.address import Address
+from socksproxy.wire.constants import AddressType
 from socksproxy.wire.errors import RemoteProtocolError
 
 __all__ = ["AbsoluteTarget", "parseAuthority"]
 
 _AUTHORITY = re.compile(
-    rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(?::(?P<port>[0-9]*))?"
+    rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)"
+    rb"(?P<port>:0*(?P<digits>[0-9]*))?"
 )
 """
 Without C{user@}, which has no place here (RFC 9110 section 4.2.4), and without
@@ -33,11 +35,16 @@ def parseAuthority(text: bytes, defaultPort: int | None = None) -> Address:
     found = _AUTHORITY.fullmatch(text)
     if found is None:
         raise RemoteProtocolError("the target is not a host with its port")
-    digits = found["port"]
-    port = int(digits[:6]) if digits else defaultPort
+    host = found["host"]
+    port = defaultPort
+    if found["port"] not in (None, b":"):
+        port = int(found["digits"][:6] or 0)
     if port is None or port > 65535:
         raise RemoteProtocolError("the target has no port, or one that cannot be")
-    return Address.name(found["host"], port)
+    address = Address.name(host, port)
+    if host.startswith(b"[") and (b":" not in host or address.type == AddressType.NAME):
+        raise RemoteProtocolError("what is in brackets is no IPv6 address")
+    return address
 
 
 @dataclass(frozen=True, slots=True)
