@@ -18,6 +18,8 @@ from operator import or_
 from typing import Any, TypeVar
 from unittest import skipIf
 
+from twisted.python.failure import Failure
+
 from socksproxy.test.processes import PATIENCE, ProcessTestCase, needs
 
 try:
@@ -25,7 +27,14 @@ try:
 except ImportError:
     gssapi = None  # type: ignore[assignment]
 
-__all__ = ["Initiator", "KerberosTestCase", "Realm", "needsKerberos"]
+__all__ = [
+    "Acceptor",
+    "Initiator",
+    "KerberosTestCase",
+    "Realm",
+    "Threads",
+    "needsKerberos",
+]
 
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
 
@@ -211,25 +220,15 @@ class KerberosTestCase(ProcessTestCase):
         realm.enter(self.addCleanup)
 
 
-class Initiator:
+class _End:
     """
-    The client's side of a security context and the frames around it, which know
-    nothing of the package's own.
+    One side of a security context and the frames around it, which know nothing of
+    the package's own.
 
     @ivar context: a L{gssapi.SecurityContext}.
     """
 
-    def __init__(
-        self,
-        service: str = "rcmd@localhost",
-        flags: tuple[str, ...] = ("mutual_authentication", "replay_detection"),
-    ) -> None:
-        self.context: Any = gssapi.SecurityContext(
-            name=gssapi.Name(service, gssapi.NameType.hostbased_service),
-            mech=gssapi.MechType.kerberos,
-            flags=reduce(or_, [gssapi.RequirementFlag[flag] for flag in flags]),
-            usage="initiate",
-        )
+    context: Any
 
     def frame(self, type: int, token: bytes) -> bytes:
         return struct.pack("!BBH", 1, type, len(token)) + token
@@ -238,14 +237,14 @@ class Initiator:
         """
         The next frame for the context, nothing when there is none.
 
-        @param answer: the last token of the server's.
+        @param answer: the last token of the other side.
         """
         token = self.context.step(answer)
         return self.frame(1, token) if token else b""
 
     def level(self, level: bytes, nec: bool = False) -> bytes:
         """
-        The frame with which a level of protection is asked for.
+        The frame in which a level of protection is named.
         """
         return self.frame(2, level if nec else self.context.wrap(level, False).message)
 
@@ -261,3 +260,72 @@ class Initiator:
         """
         result = self.context.unwrap(frame[4:])
         return result.message, result.encrypted
+
+
+class Initiator(_End):
+    """
+    The client's.
+    """
+
+    def __init__(
+        self,
+        service: str = "rcmd@localhost",
+        flags: tuple[str, ...] = ("mutual_authentication", "replay_detection"),
+    ) -> None:
+        self.context = gssapi.SecurityContext(
+            name=gssapi.Name(service, gssapi.NameType.hostbased_service),
+            mech=gssapi.MechType.kerberos,
+            flags=reduce(or_, [gssapi.RequirementFlag[flag] for flag in flags]),
+            usage="initiate",
+        )
+
+
+class Acceptor(_End):
+    """
+    The proxy's.
+    """
+
+    def __init__(self, realm: Realm) -> None:
+        store: Any = {"keytab": realm.keytab}
+        self.context = gssapi.SecurityContext(
+            creds=gssapi.Credentials(usage="accept", store=store), usage="accept"
+        )
+
+
+class Threads:
+    """
+    A reactor's threads, which do something when the test says so.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def getThreadPool(self) -> Threads:
+        return self
+
+    def callFromThread(self, function: Callable[..., None], *arguments: Any) -> None:
+        function(*arguments)
+
+    def callInThreadWithCallback(
+        self,
+        onResult: Callable[[bool, Any], None],
+        function: Callable[..., Any],
+        *arguments: Any,
+    ) -> None:
+        def work() -> None:
+            try:
+                result = function(*arguments)
+            except Exception:
+                onResult(False, Failure())
+            else:
+                onResult(True, result)
+
+        self.waiting.append(work)
+
+    def work(self) -> None:
+        """
+        Do what waits.
+        """
+        waiting, self.waiting = self.waiting, []
+        for work in waiting:
+            work()

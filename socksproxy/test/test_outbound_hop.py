@@ -57,7 +57,7 @@ class ParseTests(SynchronousTestCase):
         ):
             login = Hop.parse(f"socks5://{userInfo}@h").login
             assert login is not None
-            step = login.beginNegotiation().advance(ReceiveBuffer())
+            step = login.beginNegotiation(Command.CONNECT).advance(ReceiveBuffer())
             self.assertEqual(step, Continue(encoded))
 
     def test_wrong(self) -> None:
