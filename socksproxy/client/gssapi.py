@@ -95,14 +95,9 @@ class GSSAPILogin:
             system's unless given.
         @param pool: a L{ThreadPool <twisted.python.threadpool.ThreadPool>} that
             runs; the reactor's unless given.
-        @raise ValueError: there cannot be such a service.
         """
         if "/" not in service:
             service = f"{service}@{host}"
-        try:
-            serviceName(service)
-        except GSSError as wrong:
-            raise ValueError(textOf(wrong)) from None
         self.service = service
         self.protection = protection
         self.least = protection if least is None else least

@@ -91,6 +91,7 @@ class Realm:
     A KDC that knows the user C{alice} and the services C{rcmd/localhost} and
     C{rcmd/127.0.0.1}.
 
+    @ivar port: the KDC's.
     @ivar keytab: the path of the services' keys.
     @ivar environment: what programs want to know to be part of this realm;
         C{alice} has a ticket there.
@@ -99,7 +100,7 @@ class Realm:
     def __init__(self) -> None:
         self._directory = tempfile.mkdtemp(prefix="socksproxy-realm-")
         self._kdc: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self.port = 0
         self.keytab = self.path("keytab")
         self.environment = {
             "KRB5_CONFIG": self.path("krb5.conf"),
@@ -145,19 +146,25 @@ class Realm:
             addCleanup(_setVariable, name, os.environ.get(name))
             _setVariable(name, value)
 
-    def stop(self) -> None:
+    def stopKDC(self) -> None:
         """
-        Leave nothing.
+        Nobody answers any more.
         """
         if self._kdc is not None:
             self._kdc.kill()
             self._kdc.wait(PATIENCE)
+
+    def stop(self) -> None:
+        """
+        Leave nothing.
+        """
+        self.stopKDC()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _configure(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        values = {"port": self._port, "directory": self._directory}
+            self.port = free.getsockname()[1]
+        values = {"port": self.port, "directory": self._directory}
         for name, text in (("krb5.conf", _CONFIGURATION), ("kdc.conf", _KDC)):
             with open(self.path(name), "w") as file:
                 file.write(text % values)
@@ -184,7 +191,7 @@ class Realm:
         end = time.monotonic() + PATIENCE
         while self._kdc.poll() is None and time.monotonic() < end:
             try:
-                socket.create_connection(("127.0.0.1", self._port)).close()
+                socket.create_connection(("127.0.0.1", self.port)).close()
             except OSError:
                 time.sleep(0.02)
             else:
