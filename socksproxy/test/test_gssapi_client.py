@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import CancelledError, inlineCallbacks
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
@@ -326,6 +326,7 @@ class LoginTests(GSSAPIClientTestCase):
         )
         self.assertNoResult(asking)
         asking.cancel()
+        yield self.assertFailure(asking, CancelledError)
         hasty = SOCKS5ClientEndpoint(
             reactor, way, "127.0.0.1", port, [login], timeout=0.1
         )
