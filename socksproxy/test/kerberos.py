@@ -138,6 +138,15 @@ class Realm:
             self._run("kadmin.local", given=f"ktadd -k {self.keytab} {each}\n")
         self._run("kinit", "alice", given="secret\n")
 
+    def clientKeytab(self) -> str:
+        """
+        @return: the path of a file with the key of C{alice}, who has no password
+            from now on.
+        """
+        keytab = self.path("alice.keytab")
+        self._run("kadmin.local", given=f"ktadd -k {keytab} alice\n")
+        return keytab
+
     def enter(self, addCleanup: Callable[..., object]) -> None:
         """
         Make this process part of it, until its test is over.
