@@ -155,6 +155,17 @@ class Realm:
             addCleanup(_setVariable, name, os.environ.get(name))
             _setVariable(name, value)
 
+    def silence(self, silent: socket.socket) -> None:
+        """
+        Whoever asks the KDC from now on asks C{silent} instead.
+        """
+        path = self.path("krb5.conf")
+        with open(path) as file:
+            text = file.read()
+        here, there = (f"127.0.0.1:{n}" for n in (self.port, silent.getsockname()[1]))
+        with open(path, "w") as file:
+            file.write(text.replace(here, there))
+
     def stopKDC(self) -> None:
         """
         Nobody answers any more.
