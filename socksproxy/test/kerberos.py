@@ -128,7 +128,8 @@ class Realm:
                 break
         else:
             raise AssertionError("the KDC does not listen")
-        self._run("kinit", "alice", given="secret\n")
+        # One that could be handed on to others.
+        self._run("kinit", "-f", "alice", given="secret\n")
 
     def renewKeys(self) -> None:
         """
