@@ -6,13 +6,15 @@ Dante is built without GSSAPI.
 from __future__ import annotations
 
 import os
+import re
 import socket
+import textwrap
 from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, inlineCallbacks
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint, clientFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
 
@@ -28,6 +30,7 @@ from socksproxy.client.login import NoLogin, PasswordLogin
 from socksproxy.errors import ConnectionRefused
 from socksproxy.test.kerberos import Realm, needsKerberos
 from socksproxy.test.processes import PATIENCE, Proxy
+from socksproxy.test.source import sourceFile
 from socksproxy.test.test_client import ClientTestCase, Cutter, Receiver, Uploader
 from socksproxy.wire.address import Address
 from socksproxy.wire.gssapi import Protection
@@ -298,6 +301,45 @@ class LoginTests(GSSAPIClientTestCase):
             )
         refused = self.upload(self.endpoint(passwords, port))
         yield self.assertFailure(refused, NoAcceptableMethod)
+
+    @inlineCallbacks
+    def test_description(self) -> Any:
+        """
+        An endpoint from its description.
+        """
+        proxy, port = self.start(), self.target()
+        endpoint = clientFromString(
+            reactor,
+            f"socks5:localhost:port={proxy.port}:host=127.0.0.1:hostPort={port}:"
+            "gssapi=rcmd",
+        )
+        yield self.assertServes(endpoint)
+
+    @inlineCallbacks
+    def test_documented(self) -> Any:
+        """
+        The program of F{docs/client.rst}.
+        """
+        proxy, port = self.start(), self.target(SECRET)
+        text = sourceFile("docs/client.rst").read_text()
+        text = text.partition("\nWith a Kerberos ticket\n")[2]
+        found = re.search(r"python\n\n((?: {3}.*\n|\n)+)", text)
+        assert found is not None
+        program = textwrap.dedent(found[1])
+        for word, real in (
+            ("proxy.example", "localhost"),
+            ("1080", str(proxy.port)),
+            ("example.com", "127.0.0.1"),
+            ("443", str(port)),
+        ):
+            self.assertIn(word, program)
+            program = program.replace(word, real)
+        uploader = Uploader(b"")
+        names: Any = {"reactor": reactor, "factory": self.factory(uploader)}
+        exec(program, names)
+        yield names["connecting"]
+        said = yield uploader.said
+        self.assertTrue(said.startswith(SECRET))
 
     @inlineCallbacks
     def test_silentKDC(self) -> Any:
