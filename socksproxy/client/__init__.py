@@ -38,6 +38,7 @@ from socksproxy.client.interfaces import (
     IClientNegotiation,
 )
 from socksproxy.client.login import NoLogin, PasswordLogin
+from socksproxy.wire.gssapi import Protection
 
 if TYPE_CHECKING:
     from socksproxy.client.gssapi import GSSAPILogin as GSSAPILogin
@@ -54,6 +55,7 @@ __all__ = [
     "NoLogin",
     "NoTicket",
     "PasswordLogin",
+    "Protection",
     "ProxyFailed",
     "ProxyProtocolError",
     "ProxyTimedOut",

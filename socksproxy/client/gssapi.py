@@ -86,8 +86,9 @@ class GSSAPILogin:
             C{rcmd@HOST}.  With a C{/} it is all of the principal, whatever
             C{host} is: C{rcmd/HOST@REALM}.
         @param protection: what the proxy is asked for.
-        @param least: what will do if the proxy has another opinion;
-            C{protection} unless given.
+        @param least: what will do if the proxy has another opinion: no selective
+            level.  Unless given it is C{protection}, of whose selective level
+            nobody can expect more than integrity.
         @param nec: whether the level of protection is said in clear, as NEC's
             proxy wants it; somebody in between can lower it then, but not below
             C{least}.
@@ -96,11 +97,14 @@ class GSSAPILogin:
         @param pool: a L{ThreadPool <twisted.python.threadpool.ThreadPool>} that
             runs; the reactor's unless given.
         """
+        if least is None:
+            isSelective = protection is Protection.SELECTIVE
+            least = Protection.INTEGRITY if isSelective else protection
         if "/" not in service:
             service = f"{service}@{host}"
         self.service = service
         self.protection = protection
-        self.least = protection if least is None else least
+        self.least = least
         self.nec = nec
         self.tickets = tickets
         self._reactor = reactor

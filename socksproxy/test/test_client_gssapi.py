@@ -223,6 +223,9 @@ class NegotiationTests(GSSAPITestCase):
             (CONFIDENTIALITY, NONE, NONE, True),
             (INTEGRITY, None, NONE, False),
             (INTEGRITY, None, CONFIDENTIALITY, True),
+            (SELECTIVE, None, NONE, False),
+            (SELECTIVE, None, INTEGRITY, True),
+            (SELECTIVE, None, CONFIDENTIALITY, True),
             (NONE, None, INTEGRITY, True),
         ):
             negotiation, proxy, _ = self.established(protection=wanted, least=least)
