@@ -1,15 +1,15 @@
 """
 GSSAPI (RFC 1961) with Kerberos, by the C{gssapi} package.
 
-Nobody else imports that package, and nobody imports this module who does not
-use it: it comes with the extra C{socksproxy[gssapi]} only.
+Nobody imports this module who does not use it: that package comes with the extra
+C{socksproxy[gssapi]} only.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from gssapi import Credentials, MechType, Name, NameType, raw
+from gssapi import Credentials, MechType, raw
 from gssapi.raw.misc import GSSError
 from gssapi.raw.named_tuples import AcceptSecContextResult
 from gssapi.raw.types import RequirementFlag
@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socksproxy.gsslayer import layerFor, readLevel, sayLevel, serviceName, textOf
 from socksproxy.interfaces import (
     Continue,
     Denied,
@@ -25,7 +26,6 @@ from socksproxy.interfaces import (
     IAuthenticator,
     Identity,
     INegotiation,
-    ISecurityLayer,
     ISession,
     NegotiationStep,
 )
@@ -35,11 +35,6 @@ from socksproxy.wire.errors import RemoteProtocolError
 from socksproxy.wire.gssapi import ABORT, Frame, MessageType, Protection
 
 __all__ = ["GSSAPIAuthenticator"]
-
-WORDS = 300
-"""
-Characters of the reason of a failure that are logged.
-"""
 
 
 @implementer(IAuthenticator)
@@ -82,13 +77,13 @@ class GSSAPIAuthenticator:
         self.reactor = reactor
         try:
             self.credentials = Credentials(
-                name=None if service is None else _serviceName(service),
+                name=None if service is None else serviceName(service),
                 usage="accept",
                 mechs=[MechType.kerberos],
                 store=None if keytab is None else {"keytab": keytab},
             )
         except GSSError as wrong:
-            raise ValueError(_textOf(wrong)) from None
+            raise ValueError(textOf(wrong)) from None
 
     def beginNegotiation(self, session: ISession) -> INegotiation:
         return _Negotiation(self)
@@ -151,121 +146,22 @@ class _Negotiation:
         """
         @param token: the level that the client wants.
         """
-        context = self._context
-        isBare = self._authenticator.nec and len(token) == 1
-        try:
-            wanted = token if isBare else raw.unwrap(context, token).message
-        except GSSError as wrong:
-            return Denied(f"level of GSSAPI protection: {_textOf(wrong)}", ABORT)
-        if len(wanted) != 1 or wanted[0] > Protection.SELECTIVE:
-            return Denied("unknown level of GSSAPI protection", ABORT)
-        agreed = self._agreed(Protection(wanted[0]))
-        if agreed is None:
-            return Denied("GSSAPI with less protection than it has to have", ABORT)
-        answer = bytes((agreed,))
-        if not isBare:
-            answer = raw.wrap(context, answer, False).message
-        layer = None
-        if agreed is not Protection.NONE:
-            layer = _SecurityLayer(
-                context,
-                encrypts=self._canEncrypt and agreed is not Protection.INTEGRITY,
-                demandsEncryption=Protection.CONFIDENTIALITY
-                in (agreed, self._authenticator.least),
-            )
-        return Granted(
-            Identity(self._name),
-            Frame(MessageType.PROTECTION_LEVEL, answer).encode(),
-            layer,
-        )
-
-    @property
-    def _canEncrypt(self) -> bool:
-        return RequirementFlag.confidentiality in self._flags
-
-    def _agreed(self, wanted: Protection) -> Protection | None:
-        """
-        Selective protection is never too little: every message has integrity,
-        and which ones are encrypted too is for their senders to say, unless all
-        have to be.
-        """
         authenticator = self._authenticator
-        if not authenticator.protects:
-            return Protection.NONE
-        needs = {wanted, authenticator.least}
-        if (
-            wanted < authenticator.least
-            or (wanted and RequirementFlag.integrity not in self._flags)
-            or (Protection.CONFIDENTIALITY in needs and not self._canEncrypt)
-        ):
-            return None
-        return wanted
+        try:
+            level, isBare = readLevel(self._context, token, authenticator.nec)
+            if not authenticator.protects:
+                level = Protection.NONE
+            layer = layerFor(self._context, self._flags, level, authenticator.least)
+        except (RemoteProtocolError, ValueError) as wrong:
+            return Denied(str(wrong), ABORT)
+        answer = sayLevel(self._context, level, isBare)
+        return Granted(Identity(self._name), answer, layer)
 
     def abandon(self) -> None:
         self._context = None
 
 
-@implementer(ISecurityLayer)
-class _SecurityLayer:
-    """
-    Every message in a frame of its own (RFC 1961 section 5).
-    """
-
-    def __init__(self, context: Any, encrypts: bool, demandsEncryption: bool) -> None:
-        """
-        @param encrypts: whether what is sent is encrypted too.
-        @param demandsEncryption: whether what comes has to be.
-        """
-        self._context = context
-        self._encrypts = encrypts
-        self._demandsEncryption = demandsEncryption
-
-    def wrap(self, data: bytes) -> bytes:
-        token = raw.wrap(self._context, data, self._encrypts).message
-        return Frame(MessageType.ENCAPSULATION, token).encode()
-
-    def unwrap(self, received: ReceiveBuffer) -> bytes | None:
-        frame = Frame.parse(received)
-        if frame is None:
-            return None
-        if frame.type != MessageType.ENCAPSULATION:
-            raise RemoteProtocolError("GSSAPI messages in a wrong order")
-        try:
-            result = raw.unwrap(self._context, frame.token)
-        except GSSError as wrong:
-            raise RemoteProtocolError(f"GSSAPI message: {_textOf(wrong)}") from None
-        if self._demandsEncryption and not result.encrypted:
-            raise RemoteProtocolError("GSSAPI message that is not encrypted")
-        return result.message
-
-    def wrapDatagram(self, datagram: bytes) -> bytes:
-        return self.wrap(datagram)
-
-    def unwrapDatagram(self, datagram: bytes) -> bytes:
-        received = ReceiveBuffer(datagram)
-        unwrapped = self.unwrap(received)
-        if unwrapped is None or received:
-            raise RemoteProtocolError("datagram that is not one GSSAPI message")
-        return unwrapped
-
-
 def _notAccepted(failure: Failure) -> NegotiationStep:
     failure.trap(GSSError)
     assert failure.value is not None
-    return Denied(f"GSSAPI login: {_textOf(failure.value)}", ABORT)
-
-
-def _serviceName(service: str) -> Name:
-    isPrincipal = "/" in service
-    return Name(
-        service,
-        NameType.kerberos_principal if isPrincipal else NameType.hostbased_service,
-    )
-
-
-def _textOf(wrong: BaseException) -> str:
-    """
-    What the mechanism has to say, in quotes: it may name a service that the
-    client chose, however long that is.
-    """
-    return repr(str(wrong)[:WORDS])
+    return Denied(f"GSSAPI login: {textOf(failure.value)}", ABORT)

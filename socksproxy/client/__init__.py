@@ -11,6 +11,10 @@ The rules of this room:
  - names go to the proxy as they are, unless somebody says otherwise.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from socksproxy.client.association import ClientAssociation
 from socksproxy.client.binding import ClientBinding
 from socksproxy.client.endpoints import (
@@ -21,10 +25,12 @@ from socksproxy.client.endpoints import (
 from socksproxy.client.errors import (
     LoginRefused,
     NoAcceptableMethod,
+    NoTicket,
     ProxyFailed,
     ProxyProtocolError,
     ProxyTimedOut,
     ProxyUnreachable,
+    TooLittleProtection,
 )
 from socksproxy.client.interfaces import (
     Accepted,
@@ -32,6 +38,10 @@ from socksproxy.client.interfaces import (
     IClientNegotiation,
 )
 from socksproxy.client.login import NoLogin, PasswordLogin
+from socksproxy.wire.gssapi import Protection
+
+if TYPE_CHECKING:
+    from socksproxy.client.gssapi import GSSAPILogin as GSSAPILogin
 
 __all__ = [
     "Accepted",
@@ -43,11 +53,29 @@ __all__ = [
     "LoginRefused",
     "NoAcceptableMethod",
     "NoLogin",
+    "NoTicket",
     "PasswordLogin",
+    "Protection",
     "ProxyFailed",
     "ProxyProtocolError",
     "ProxyTimedOut",
     "ProxyUnreachable",
     "SOCKS4ClientEndpoint",
     "SOCKS5ClientEndpoint",
+    "TooLittleProtection",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """
+    L{GSSAPILogin} is there for those who have what it takes.
+    """
+    if name != "GSSAPILogin":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from socksproxy.client.gssapi import GSSAPILogin
+    except ImportError as wrong:
+        raise ImportError(
+            f"GSSAPILogin wants pip install 'socksproxy[gssapi]' ({wrong})"
+        ) from None
+    return GSSAPILogin

@@ -23,10 +23,12 @@ from socksproxy.wire.constants import ReplyCode
 __all__ = [
     "LoginRefused",
     "NoAcceptableMethod",
+    "NoTicket",
     "ProxyFailed",
     "ProxyProtocolError",
     "ProxyTimedOut",
     "ProxyUnreachable",
+    "TooLittleProtection",
     "failureOf",
 ]
 
@@ -65,6 +67,18 @@ class NoAcceptableMethod(ProxyFailed):
 class LoginRefused(ProxyFailed):
     """
     The proxy does not let this user in.
+    """
+
+
+class NoTicket(ProxyFailed):
+    """
+    We have no ticket to log in with, and nobody gives us one for this proxy.
+    """
+
+
+class TooLittleProtection(ProxyFailed):
+    """
+    The proxy lets us in, but does not protect what follows as we demand.
     """
 
 

@@ -196,6 +196,8 @@ class Handshake(Protocol):
     def readConnectionLost(self) -> None:
         if self._result is not None:
             self._fail(_closed())
+        elif self._protected:
+            self._fail(_cutShort())
         elif self._user is None:
             self._ended = True
         elif IHalfCloseableProtocol.providedBy(self._user):
@@ -208,6 +210,8 @@ class Handshake(Protocol):
             self._user.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._protected and reason.check(ConnectionDone):
+            reason = Failure(_cutShort())
         self._lost = reason
         if self._result is not None:
             self._fail(_closed(reason))
@@ -338,3 +342,8 @@ def _closed(reason: Failure | None = None) -> ProxyProtocolError:
         return ProxyProtocolError(words)
     # TLS has reasons that want to be known.
     return ProxyProtocolError(f"{words}: {reason.getErrorMessage()}")
+
+
+def _cutShort() -> ProxyProtocolError:
+    # Somebody in between may have done it.
+    return ProxyProtocolError("the proxy's last protected message is cut short")

@@ -13,6 +13,7 @@ from zope.interface import Attribute, Interface
 from socksproxy.interfaces import Continue, Denied, ISecurityLayer
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
+from socksproxy.wire.constants import Command
 
 __all__ = [
     "Accepted",
@@ -72,9 +73,12 @@ class IClientAuthenticator(Interface):
         "security layer."
     )
 
-    def beginNegotiation() -> IClientNegotiation:
+    def beginNegotiation(command: Command) -> IClientNegotiation:
         """
         The proxy has chosen this method, or will have no choice.
+
+        @param command: what it will be asked for: a security layer may be
+            another one where datagrams follow, of which some are lost.
         """
 
 

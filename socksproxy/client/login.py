@@ -18,7 +18,7 @@ from socksproxy.client.interfaces import (
 from socksproxy.interfaces import Continue
 from socksproxy.wire.address import printable
 from socksproxy.wire.buffer import ReceiveBuffer
-from socksproxy.wire.constants import Method
+from socksproxy.wire.constants import Command, Method
 from socksproxy.wire.socks5 import Login, LoginAnswer
 
 __all__ = ["NoLogin", "PasswordLogin"]
@@ -36,7 +36,7 @@ class NoLogin:
     method = int(Method.NO_AUTHENTICATION)
     isOneWay = True
 
-    def beginNegotiation(self) -> IClientNegotiation:
+    def beginNegotiation(self, command: Command) -> IClientNegotiation:
         return self
 
     def advance(self, received: ReceiveBuffer) -> ClientStep:
@@ -73,7 +73,7 @@ class PasswordLogin:
         name = printable(self.username.decode("utf-8", "surrogateescape"))
         return f"<PasswordLogin {name}>"
 
-    def beginNegotiation(self) -> IClientNegotiation:
+    def beginNegotiation(self, command: Command) -> IClientNegotiation:
         return _PasswordNegotiation(Login(1, self.username, self._password))
 
     def basic(self) -> bytes:

@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from twisted.logger import Logger
 from zope.interface import directlyProvides, providedBy
 
 from socksproxy.interfaces import ISecurityLayer
 
 __all__ = ["ProtectedTransport"]
+
+log = Logger()
 
 MESSAGE = 1 << 14
 """
@@ -36,8 +39,17 @@ class ProtectedTransport:
         """
         As in L{ITransport.write}.
         """
-        for start in range(0, len(data), MESSAGE):
-            self._transport.write(self._layer.wrap(data[start : start + MESSAGE]))
+        try:
+            messages = [
+                self._layer.wrap(data[start : start + MESSAGE])
+                for start in range(0, len(data), MESSAGE)
+            ]
+        except Exception:
+            log.failure("What {peer} is sent cannot be protected.", peer=self.getPeer())
+            self._transport.abortConnection()
+            return
+        for message in messages:
+            self._transport.write(message)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """

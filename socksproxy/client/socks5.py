@@ -62,6 +62,7 @@ class SOCKS5Conversation:
                 "only one method can be offered, and one that takes a single "
                 "message, when the request does not wait for the proxy's choice"
             )
+        self._command = command
         self._request = Request(command, destination).encode()
         self._authenticators = authenticators
         self._isPipelined = isPipelined
@@ -87,7 +88,7 @@ class SOCKS5Conversation:
         greeting = Greeting(methods).encode()
         if not self._isPipelined:
             return Continue(greeting)
-        self._negotiation = self._authenticators[0].beginNegotiation()
+        self._negotiation = self._authenticators[0].beginNegotiation(self._command)
         opening = self._negotiation.advance(ReceiveBuffer())
         assert isinstance(opening, (Accepted, Continue)), opening
         self._isAccepted = isinstance(opening, Accepted)
@@ -109,7 +110,7 @@ class SOCKS5Conversation:
         if self._isAccepted:
             return self._expectReply()
         if self._negotiation is None:
-            self._negotiation = authenticator.beginNegotiation()
+            self._negotiation = authenticator.beginNegotiation(self._command)
         self._read = self._negotiate
         return self._negotiate(received)
 

@@ -38,6 +38,7 @@ def parse(
     @raise ValueError: something is missing, or makes no sense, and what.
     """
     words = _Words(prefix, options)
+    proxyHost = arguments[0] if arguments else None
     inner = _proxy(reactor, words, arguments)
     common: dict[str, Any] = {
         "host": words.needed("host"),
@@ -49,7 +50,10 @@ def parse(
         make = SOCKS5ClientEndpoint
         isOptimistic = words.take("optimistic", _yesOrNo, False)
         common["optimistic"] = isOptimistic
-        common["authenticators"] = _methods(_login(words), isOptimistic)
+        ticket = _ticket(reactor, words, proxyHost)
+        common["authenticators"] = (
+            _methods(_login(words), isOptimistic) if ticket is None else (ticket,)
+        )
     elif prefix == "socks4":
         make = SOCKS4ClientEndpoint
         common["userId"] = words.take("userId", str.encode, b"")
@@ -130,6 +134,24 @@ def _login(words: _Words) -> PasswordLogin | None:
         return PasswordLogin(words.needed("username"), password)
     username = words.take("username", str, None)
     return None if username is None else PasswordLogin(username, "")
+
+
+def _ticket(
+    reactor: Any, words: _Words, proxyHost: str | None
+) -> IClientAuthenticator | None:
+    """
+    Whoever names a service demands encryption, and wants no other login.
+
+    @raise ImportError: there is no GSSAPI here.
+    """
+    service = words.take("gssapi", str, None)
+    if service is None:
+        return None
+    if proxyHost is None and "/" not in service:
+        raise ValueError("the proxy's name is missing: gssapi=SERVICE/NAME")
+    from socksproxy.client import GSSAPILogin
+
+    return GSSAPILogin(reactor, proxyHost or "", service)
 
 
 def _methods(

@@ -76,7 +76,8 @@ class ChainingOptions:
         """
         Reach targets through another proxy:
         socks5://[USER:PASSWORD@]HOST[:PORT], or socks5h, socks5+tls, socks4,
-        socks4a, http or https instead of socks5. May be given several times: each
+        socks4a, http or https instead of socks5; socks5+gssapi logs in with a
+        Kerberos ticket, and encrypts all that follows. May be given several times: each
         is reached through those before it. Several URLs with commas between them
         are proxies of which one is enough, see --via-strategy. The last proxy
         resolves the names. Other users of this machine can see what is on a
@@ -110,6 +111,8 @@ class ChainingOptions:
             for hop in hops:
                 if hop.isTLS:
                     _checkTLS(hop)
+                if hop.wantsTicket:
+                    _checkGSSAPI()
         except ValueError as wrong:
             raise usage.UsageError(f"{option}: {wrong}") from None
         self.setdefault("via", []).append(hops)
@@ -171,3 +174,13 @@ def _checkTLS(hop: Hop) -> None:
         raise ValueError(
             f"{wrong.name} is not installed: pip install 'socksproxy[tls]'"
         ) from None
+
+
+def _checkGSSAPI() -> None:
+    """
+    @raise ValueError: there is no GSSAPI here.
+    """
+    try:
+        from socksproxy.client import GSSAPILogin  # noqa: F401
+    except ImportError as wrong:
+        raise ValueError(str(wrong)) from None

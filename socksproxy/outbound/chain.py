@@ -78,13 +78,15 @@ class ChainConnector:
         isFirst: bool = True,
     ) -> None:
         """
+        @param reactor: for a proxy that we log in to with a ticket it is as
+            L{Hop.withTicket} takes it.
         @param inner: leads to the proxy.  For UDP ASSOCIATE it has to be an
             L{IAssociator}.
         @param resolver: for a proxy that does not resolve names.
         @param timeout: see L{HOP_TIMEOUT}.
         @param isFirst: whether C{inner} does without another proxy.
         """
-        self.hop = hop
+        self.hop = hop.withTicket(reactor) if hop.wantsTicket else hop
         self._reactor = reactor
         self._inner = inner
         self._resolver = resolver

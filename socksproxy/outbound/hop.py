@@ -5,25 +5,34 @@ Other people's proxies, and how they are told in a URL.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from socksproxy.client.httpconnect import HTTPConnectConversation
-from socksproxy.client.interfaces import IConversation
+from socksproxy.client.interfaces import IClientAuthenticator, IConversation
 from socksproxy.client.login import NoLogin, PasswordLogin
 from socksproxy.client.socks4 import SOCKS4Conversation
 from socksproxy.client.socks5 import ANYBODY, SOCKS5Conversation
+from socksproxy.daemonpool import startedPool
 from socksproxy.errors import CommandNotSupported, HostUnreachable, RemoteProtocolError
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command
 
 __all__ = ["SCHEMES", "Hop"]
 
+TICKET_THREADS = 8
+"""
+Logins at one proxy that may wait for the KDC at a time.  Most do not have to: a
+ticket is good for hours.
+"""
+
 SCHEMES = {
     "socks5": 1080,
     "socks5h": 1080,
     "socks5+tls": 1080,
+    "socks5+gssapi": 1080,
     "socks4": 1080,
     "socks4a": 1080,
     "http": 8080,
@@ -42,11 +51,13 @@ class Hop:
     @ivar scheme: one of L{SCHEMES}.
     @ivar address: where it is.
     @ivar login: who we are there.
+    @ivar authenticators: what a SOCKS5 proxy is offered instead.
     """
 
     scheme: str
     address: Address
     login: PasswordLogin | None = None
+    authenticators: Sequence[IClientAuthenticator] = ()
 
     @classmethod
     def parse(cls, url: str) -> Hop:
@@ -90,6 +101,8 @@ class Hop:
         if not userInfo:
             return None
         name, _, password = userInfo.partition(":")
+        if scheme == "socks5+gssapi":
+            raise ValueError("the ticket says who we are")
         login = PasswordLogin(unquote_to_bytes(name), unquote_to_bytes(password))
         if scheme.startswith("socks4"):
             if password:
@@ -106,6 +119,29 @@ class Hop:
         Whether the way to it is TLS.
         """
         return self.scheme in ("https", "socks5+tls")
+
+    @property
+    def wantsTicket(self) -> bool:
+        """
+        Whether it still has to be told how to log in there by GSSAPI.
+        """
+        return self.scheme == "socks5+gssapi" and not self.authenticators
+
+    def withTicket(self, reactor: Any) -> Hop:
+        """
+        The same, for which that has been done: with the system's ticket, and
+        encryption or nothing.
+
+        @param reactor: as L{GSSAPILogin <socksproxy.client.gssapi.GSSAPILogin>}
+            and L{startedPool} take it.
+        """
+        # It is for those who have it.
+        from socksproxy.client.gssapi import GSSAPILogin
+
+        # A KDC that says nothing keeps neither look-ups nor the end waiting.
+        pool = startedPool(reactor, TICKET_THREADS, "tickets")
+        login = GSSAPILogin(reactor, self.address.host, pool=pool)
+        return replace(self, authenticators=(login,))
 
     @property
     def resolvesNames(self) -> bool:
@@ -126,7 +162,9 @@ class Hop:
         @raise RequestFailed: there is no way to ask it for that.
         """
         if self.scheme.startswith("socks5"):
-            methods = ANYBODY if self.login is None else (NoLogin(), self.login)
+            methods = self.authenticators
+            if not methods and not self.wantsTicket:
+                methods = ANYBODY if self.login is None else (NoLogin(), self.login)
             return SOCKS5Conversation(command, destination, methods)
         if self.scheme.startswith("socks4"):
             if command == Command.UDP_ASSOCIATE:

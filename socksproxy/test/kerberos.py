@@ -18,6 +18,8 @@ from operator import or_
 from typing import Any, TypeVar
 from unittest import skipIf
 
+from twisted.python.failure import Failure
+
 from socksproxy.test.processes import PATIENCE, ProcessTestCase, needs
 
 try:
@@ -25,7 +27,14 @@ try:
 except ImportError:
     gssapi = None  # type: ignore[assignment]
 
-__all__ = ["Initiator", "KerberosTestCase", "Realm", "needsKerberos"]
+__all__ = [
+    "Acceptor",
+    "Initiator",
+    "KerberosTestCase",
+    "Realm",
+    "Threads",
+    "needsKerberos",
+]
 
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
 
@@ -82,6 +91,7 @@ class Realm:
     A KDC that knows the user C{alice} and the services C{rcmd/localhost} and
     C{rcmd/127.0.0.1}.
 
+    @ivar port: the KDC's.
     @ivar keytab: the path of the services' keys.
     @ivar environment: what programs want to know to be part of this realm;
         C{alice} has a ticket there.
@@ -90,7 +100,7 @@ class Realm:
     def __init__(self) -> None:
         self._directory = tempfile.mkdtemp(prefix="socksproxy-realm-")
         self._kdc: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self.port = 0
         self.keytab = self.path("keytab")
         self.environment = {
             "KRB5_CONFIG": self.path("krb5.conf"),
@@ -118,7 +128,8 @@ class Realm:
                 break
         else:
             raise AssertionError("the KDC does not listen")
-        self._run("kinit", "alice", given="secret\n")
+        # One that could be handed on to others.
+        self._run("kinit", "-f", "alice", given="secret\n")
 
     def renewKeys(self) -> None:
         """
@@ -128,6 +139,15 @@ class Realm:
             self._run("kadmin.local", given=f"ktadd -k {self.keytab} {each}\n")
         self._run("kinit", "alice", given="secret\n")
 
+    def clientKeytab(self) -> str:
+        """
+        @return: the path of a file with the key of C{alice}, who has no password
+            from now on.
+        """
+        keytab = self.path("alice.keytab")
+        self._run("kadmin.local", given=f"ktadd -k {keytab} alice\n")
+        return keytab
+
     def enter(self, addCleanup: Callable[..., object]) -> None:
         """
         Make this process part of it, until its test is over.
@@ -136,19 +156,36 @@ class Realm:
             addCleanup(_setVariable, name, os.environ.get(name))
             _setVariable(name, value)
 
-    def stop(self) -> None:
+    def silence(self, silent: socket.socket) -> None:
         """
-        Leave nothing.
+        Whoever asks the KDC from now on asks C{silent} instead.
+        """
+        path = self.path("krb5.conf")
+        with open(path) as file:
+            text = file.read()
+        here, there = (f"127.0.0.1:{n}" for n in (self.port, silent.getsockname()[1]))
+        with open(path, "w") as file:
+            file.write(text.replace(here, there))
+
+    def stopKDC(self) -> None:
+        """
+        Nobody answers any more.
         """
         if self._kdc is not None:
             self._kdc.kill()
             self._kdc.wait(PATIENCE)
+
+    def stop(self) -> None:
+        """
+        Leave nothing.
+        """
+        self.stopKDC()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _configure(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        values = {"port": self._port, "directory": self._directory}
+            self.port = free.getsockname()[1]
+        values = {"port": self.port, "directory": self._directory}
         for name, text in (("krb5.conf", _CONFIGURATION), ("kdc.conf", _KDC)):
             with open(self.path(name), "w") as file:
                 file.write(text % values)
@@ -175,7 +212,7 @@ class Realm:
         end = time.monotonic() + PATIENCE
         while self._kdc.poll() is None and time.monotonic() < end:
             try:
-                socket.create_connection(("127.0.0.1", self._port)).close()
+                socket.create_connection(("127.0.0.1", self.port)).close()
             except OSError:
                 time.sleep(0.02)
             else:
@@ -211,25 +248,15 @@ class KerberosTestCase(ProcessTestCase):
         realm.enter(self.addCleanup)
 
 
-class Initiator:
+class _End:
     """
-    The client's side of a security context and the frames around it, which know
-    nothing of the package's own.
+    One side of a security context and the frames around it, which know nothing of
+    the package's own.
 
     @ivar context: a L{gssapi.SecurityContext}.
     """
 
-    def __init__(
-        self,
-        service: str = "rcmd@localhost",
-        flags: tuple[str, ...] = ("mutual_authentication", "replay_detection"),
-    ) -> None:
-        self.context: Any = gssapi.SecurityContext(
-            name=gssapi.Name(service, gssapi.NameType.hostbased_service),
-            mech=gssapi.MechType.kerberos,
-            flags=reduce(or_, [gssapi.RequirementFlag[flag] for flag in flags]),
-            usage="initiate",
-        )
+    context: Any
 
     def frame(self, type: int, token: bytes) -> bytes:
         return struct.pack("!BBH", 1, type, len(token)) + token
@@ -238,14 +265,14 @@ class Initiator:
         """
         The next frame for the context, nothing when there is none.
 
-        @param answer: the last token of the server's.
+        @param answer: the last token of the other side.
         """
         token = self.context.step(answer)
         return self.frame(1, token) if token else b""
 
     def level(self, level: bytes, nec: bool = False) -> bytes:
         """
-        The frame with which a level of protection is asked for.
+        The frame in which a level of protection is named.
         """
         return self.frame(2, level if nec else self.context.wrap(level, False).message)
 
@@ -261,3 +288,72 @@ class Initiator:
         """
         result = self.context.unwrap(frame[4:])
         return result.message, result.encrypted
+
+
+class Initiator(_End):
+    """
+    The client's.
+    """
+
+    def __init__(
+        self,
+        service: str = "rcmd@localhost",
+        flags: tuple[str, ...] = ("mutual_authentication", "replay_detection"),
+    ) -> None:
+        self.context = gssapi.SecurityContext(
+            name=gssapi.Name(service, gssapi.NameType.hostbased_service),
+            mech=gssapi.MechType.kerberos,
+            flags=reduce(or_, [gssapi.RequirementFlag[flag] for flag in flags]),
+            usage="initiate",
+        )
+
+
+class Acceptor(_End):
+    """
+    The proxy's.
+    """
+
+    def __init__(self, realm: Realm) -> None:
+        store: Any = {"keytab": realm.keytab}
+        self.context = gssapi.SecurityContext(
+            creds=gssapi.Credentials(usage="accept", store=store), usage="accept"
+        )
+
+
+class Threads:
+    """
+    A reactor's threads, which do something when the test says so.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def getThreadPool(self) -> Threads:
+        return self
+
+    def callFromThread(self, function: Callable[..., None], *arguments: Any) -> None:
+        function(*arguments)
+
+    def callInThreadWithCallback(
+        self,
+        onResult: Callable[[bool, Any], None],
+        function: Callable[..., Any],
+        *arguments: Any,
+    ) -> None:
+        def work() -> None:
+            try:
+                result = function(*arguments)
+            except Exception:
+                onResult(False, Failure())
+            else:
+                onResult(True, result)
+
+        self.waiting.append(work)
+
+    def work(self) -> None:
+        """
+        Do what waits.
+        """
+        waiting, self.waiting = self.waiting, []
+        for work in waiting:
+            work()

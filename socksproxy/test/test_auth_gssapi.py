@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from typing import Any
 
-from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -22,7 +20,13 @@ from socksproxy.interfaces import (
     INegotiation,
     ISecurityLayer,
 )
-from socksproxy.test.kerberos import Initiator, KerberosTestCase, Realm, needsKerberos
+from socksproxy.test.kerberos import (
+    Initiator,
+    KerberosTestCase,
+    Realm,
+    Threads,
+    needsKerberos,
+)
 from socksproxy.test.securedsuite import SecuredRelaySuite
 from socksproxy.testing import FakeSession
 from socksproxy.wire.buffer import ReceiveBuffer
@@ -37,45 +41,6 @@ except ImportError:
     pass
 
 NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE = Protection
-
-
-class Threads:
-    """
-    A reactor's threads, which do something when the test says so.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[], None]] = []
-
-    def getThreadPool(self) -> Threads:
-        return self
-
-    def callFromThread(self, function: Callable[..., None], *arguments: Any) -> None:
-        function(*arguments)
-
-    def callInThreadWithCallback(
-        self,
-        onResult: Callable[[bool, Any], None],
-        function: Callable[..., Any],
-        *arguments: Any,
-    ) -> None:
-        def work() -> None:
-            try:
-                result = function(*arguments)
-            except Exception:
-                onResult(False, Failure())
-            else:
-                onResult(True, result)
-
-        self.waiting.append(work)
-
-    def work(self) -> None:
-        """
-        Do what waits.
-        """
-        waiting, self.waiting = self.waiting, []
-        for work in waiting:
-            work()
 
 
 class GSSAPITestCase(KerberosTestCase):
@@ -425,6 +390,25 @@ class NegotiationTests(GSSAPITestCase):
         )
         self.assertDenied(negotiation._accepted(result), "nobody")
 
+    def test_encryption(self) -> None:
+        """
+        What is not encrypted is refused at level 2, and at level 3 where
+        encryption is demanded.
+        """
+        for level, least, demanded in (
+            (1, NONE, False),
+            (2, NONE, True),
+            (3, NONE, False),
+            (3, CONFIDENTIALITY, True),
+        ):
+            layer, client = self.layers(level, least=least)
+            received = ReceiveBuffer(client.wrap(b"message", False))
+            if demanded:
+                self.assertRaises(RemoteProtocolError, layer.unwrap, received)
+            else:
+                self.assertEqual(layer.unwrap(received), b"message")
+            self.assertEqual(client.unwrap(layer.wrap(b"answer"))[1], level != 1)
+
     def test_noKeys(self) -> None:
         """
         Without keys there is no authenticator, and it says why.
@@ -446,95 +430,6 @@ class NegotiationTests(GSSAPITestCase):
         self.addCleanup(os.environ.pop, "KRB5_KTNAME")
         negotiation = self.begun(keytab=None)
         self.assertEqual(self.establish(negotiation, Initiator()), 1)
-
-
-@needsKerberos
-class LayerTests(GSSAPITestCase):
-    """
-    Messages.
-    """
-
-    def test_bothWays(self) -> None:
-        """
-        They are encrypted at levels 2 and 3, and have integrity at all of them.
-        """
-        for level in (1, 2, 3):
-            layer, client = self.layers(level)
-            data = b"message" * 4000
-            frame = layer.wrap(data)
-            self.assertEqual(frame[:2], b"\x01\x03")
-            self.assertEqual(b"messagemessage" in frame, level == 1)
-            self.assertEqual(client.unwrap(frame), (data, level != 1))
-            received = ReceiveBuffer(client.wrap(data, level != 1) + b"\x01")
-            self.assertEqual(layer.unwrap(received), data)
-            self.assertIsNone(layer.unwrap(received))
-            self.assertEqual(received.takeAll(), b"\x01")
-
-    def assertUnwraps(self, layer: Any, frame: bytes, unwraps: bool) -> None:
-        if unwraps:
-            self.assertEqual(layer.unwrap(ReceiveBuffer(frame)), b"message")
-        else:
-            with self.assertRaises(RemoteProtocolError):
-                layer.unwrap(ReceiveBuffer(frame))
-
-    def test_unencrypted(self) -> None:
-        """
-        What is not encrypted is refused at level 2, and at level 3 where
-        encryption is demanded.
-        """
-        for level, least, unwraps in (
-            (1, NONE, True),
-            (2, NONE, False),
-            (3, NONE, True),
-            (3, CONFIDENTIALITY, False),
-        ):
-            layer, client = self.layers(level, least=least)
-            self.assertUnwraps(layer, client.wrap(b"message", False), unwraps)
-            self.assertUnwraps(layer, client.wrap(b"message", True), True)
-
-    def test_forged(self) -> None:
-        """
-        What was changed on its way is refused, and what comes twice.
-        """
-        layer, client = self.layers(2)
-        frame = client.wrap(b"message")
-        for at in range(4, len(frame)):
-            forged = bytearray(frame)
-            forged[at] ^= 1
-            self.assertUnwraps(layer, bytes(forged), False)
-        self.assertUnwraps(layer, bytes(bytearray(frame)), True)
-        self.assertUnwraps(layer, frame, False)
-
-    def test_otherFrames(self) -> None:
-        """
-        Only messages come from now on.
-        """
-        layer, client = self.layers(2)
-        for frame in (client.level(b"\x02"), ABORT, b"\x05\x01\0\x01", b"\x01\x03\0\0"):
-            self.assertUnwraps(layer, frame, False)
-
-    def test_datagrams(self) -> None:
-        """
-        A datagram is one frame, the whole of it; their order does not matter.
-        """
-        layer, client = self.layers(2)
-        first, second = client.wrap(b"first"), client.wrap(b"second")
-        self.assertEqual(layer.unwrapDatagram(second), b"second")
-        self.assertEqual(layer.unwrapDatagram(first), b"first")
-        self.assertEqual(
-            client.unwrap(layer.wrapDatagram(b"x" * 60000))[0], b"x" * 60000
-        )
-        for datagram in (b"", client.wrap(b"x")[:-1], client.wrap(b"x") + b"\x01"):
-            with self.assertRaises(RemoteProtocolError):
-                layer.unwrapDatagram(datagram)
-
-    def test_longDatagram(self) -> None:
-        """
-        One that would be too long with its protection cannot be protected.
-        """
-        layer, _ = self.layers(2)
-        with self.assertRaises(ValueError):
-            layer.wrapDatagram(bytes(65530))
 
 
 @implementer(ISecurityLayer)

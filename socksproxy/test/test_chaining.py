@@ -13,6 +13,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from socksproxy.test.kerberos import Realm, needsKerberos
 from socksproxy.test.processes import PATIENCE, Client, Proxy, needs, script
 from socksproxy.test.rivals import RivalTestCase
 from socksproxy.wire.address import Address
@@ -312,6 +313,116 @@ class TLSTests(ChainTestCase):
                 self.until(partial(self.says, proxy, wrong), wrong)
             self.assertQuiet(proxy)
             proxy.terminate()
+
+
+@needsKerberos
+class TicketTests(ChainTestCase):
+    """
+    Another proxy that wants a ticket of ours.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.realm = realm = Realm()
+        self.addCleanup(realm.stop)
+        realm.start()
+        realm.enter(self.addCleanup)
+        self.last = self.startProxy(
+            *("--port", "0", "--gssapi", "--gssapi-keytab", realm.keytab),
+            *("--gssapi-protection", "confidentiality"),
+        )
+        self.url = f"socks5+gssapi://localhost:{self.last.port}"
+
+    def test_connect(self) -> None:
+        """
+        All goes through, alone and behind another one, and with workers.
+        """
+        self.serve(b"220 hello\r\n")
+        plain = f"socks5://127.0.0.1:{self.startProxy().port}"
+        for proxy in (
+            self.via(self.url),
+            self.via(plain, self.url),
+            self.via(self.url, plain),
+            self.via(self.url, more=("--workers", "2")),
+        ):
+            self.assertServes(proxy, b"220 hello\r\n")
+            self.assertQuiet(proxy)
+        self.until(
+            lambda: self.says(self.last, f"alice@EXAMPLE.TEST CONNECT .*{self.port}"),
+            "it did not go that way",
+        )
+        self.assertQuiet(self.last)
+
+    def test_commands(self) -> None:
+        """
+        BIND and UDP ASSOCIATE go through, too.
+        """
+        proxy = self.via(self.url)
+        client = self.client(proxy.greeted())
+        code, bound = client.request("127.0.0.1", 0, command=2)
+        self.assertEqual(code, 0)
+        peer = self.client(Client(socket.create_connection(bound, PATIENCE)))
+        self.assertEqual(client.send(b""), (0, peer.socket.getsockname()))
+        peer.socket.sendall(b"220 hello\r\n")
+        self.assertEqual(client.receive(11), b"220 hello\r\n")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
+            echo.bind(("127.0.0.1", 0))
+            echo.settimeout(PATIENCE)
+            target = Address.ip(*echo.getsockname())
+            client = self.client(proxy.greeted())
+            code, bound = client.request("0.0.0.0", 0, command=3)
+            self.assertEqual(code, 0)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.settimeout(PATIENCE)
+                for data in (b"one", bytes(1000), b"last"):
+                    udp.sendto(Datagram(target, data).encode(), bound)
+                    came, source = echo.recvfrom(1 << 16)
+                    echo.sendto(came, source)
+                    packet = Datagram.parse(udp.recv(1 << 16))
+                    self.assertEqual(packet, Datagram(target, data))
+        self.assertQuiet(proxy)
+
+    def test_noTicket(self) -> None:
+        """
+        Without one there is no way; the log says so, and which proxy it was.
+        """
+        os.environ["KRB5CCNAME"] = "FILE:" + self.realm.path("nowhere")
+        proxy = self.via(self.url)
+        self.assertEqual(self.answered(proxy, "127.0.0.1", self.port), 1)
+        self.until(
+            lambda: self.says(proxy, re.escape(f"{self.url}: no ticket for 'rcmd@")),
+            f"the log does not say why: {proxy.log}",
+        )
+        self.assertQuiet(proxy)
+
+    def test_keytab(self) -> None:
+        """
+        A service has a ticket made with a key of its own.
+        """
+        keytab = self.realm.clientKeytab()
+        os.environ["KRB5CCNAME"] = "MEMORY:"
+        os.environ["KRB5_CLIENT_KTNAME"] = keytab
+        self.addCleanup(os.environ.pop, "KRB5_CLIENT_KTNAME")
+        self.serve()
+        self.assertServes(self.via(self.url))
+
+    def test_silentKDC(self) -> None:
+        """
+        A KDC that says nothing holds up nobody else, and not the end.
+        """
+        silent = self.listener()
+        self.realm.silence(silent)
+        proxy = self.via(self.url)
+        client = self.client(proxy.greeted())
+        client.socket.sendall(b"\x05\x01\0\x01\x7f\0\0\x01\0\x09")
+        kdc = self.accept(silent)
+        self.client(proxy.greeted())
+        # It is still waited for, which would have an end after 25 seconds.
+        kdc.socket.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            while kdc.socket.recv(1 << 16):
+                pass
+        self.assertStops(proxy)
 
 
 class RelayTests(ChainTestCase):

@@ -112,18 +112,25 @@ class Cutter(Protocol):
     transport: Any
     other: Any = None
 
-    def __init__(self, size: int, proxy: TCP4ClientEndpoint | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        proxy: TCP4ClientEndpoint | None = None,
+        heard: bytearray | None = None,
+    ) -> None:
         """
         @param proxy: leads to the other side; L{None}: this is the other side.
+        @param heard: gets all that is passed on, either way.
         """
         self._size = size
         self._proxy = proxy
+        self._heard = bytearray() if heard is None else heard
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         if self._proxy is not None:
             self.transport.pauseProducing()
-            other = Factory.forProtocol(lambda: Cutter(self._size))
+            other = Factory.forProtocol(lambda: Cutter(self._size, heard=self._heard))
             self._proxy.connect(other).addCallback(self._connected)
 
     def _connected(self, other: Any) -> None:
@@ -132,6 +139,7 @@ class Cutter(Protocol):
         self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        self._heard += data
         for start in range(0, len(data), self._size):
             self.other.transport.write(data[start : start + self._size])
             # It goes to the socket at once, as a segment of its own.

@@ -568,6 +568,47 @@ class ProtectedTests(HandshakeTestCase):
         self.line.gone()
         self.assertEqual(protocol.log, ["made", "lost"])
 
+    def test_cutShort(self) -> None:
+        """
+        An end in the middle of a message is not the proxy's: it is no clean one,
+        however the transport tells it.
+        """
+        for isHalf in (True, False):
+            protocol = self.protect(b"<" + SUCCESS + b">")
+            self.line.receive(b"<whole><ha")
+            if isHalf:
+                self.handshake.readConnectionLost()
+                self.assertTrue(self.line.aborted)
+            self.line.gone()
+            self.assertEqual(protocol.log, ["made", b"whole", "lost"])
+            assert protocol.lost is not None
+            protocol.lost.trap(ProxyProtocolError)
+
+    def test_end(self) -> None:
+        """
+        One between two messages is.
+        """
+        protocol = self.protect(b"<" + SUCCESS + b">")
+        self.line.receive(b"<whole>")
+        self.line.gone()
+        assert protocol.lost is not None
+        protocol.lost.trap(ConnectionDone)
+
+    def test_cannotProtect(self) -> None:
+        """
+        What cannot be protected is not sent, and nothing after it.
+        """
+        protocol = self.protect(b"<" + SUCCESS + b">")
+
+        def wrap(data: bytes) -> bytes:
+            raise ValueError("no")
+
+        self.patch(self.handshake.layer, "wrap", wrap)
+        protocol.transport.write(b"out")
+        self.assertEqual(self.line.taken(), b"")
+        self.assertTrue(self.line.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_continued(self) -> None:
         """
         The layer may be there while the negotiation goes on.

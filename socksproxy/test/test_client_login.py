@@ -17,6 +17,7 @@ from socksproxy.client.login import NoLogin, PasswordLogin
 from socksproxy.errors import RemoteProtocolError
 from socksproxy.interfaces import Continue
 from socksproxy.wire.buffer import ReceiveBuffer
+from socksproxy.wire.constants import Command
 
 
 class NoLoginTests(SynchronousTestCase):
@@ -28,7 +29,7 @@ class NoLoginTests(SynchronousTestCase):
         """
         There is nothing to say.
         """
-        negotiation = NoLogin().beginNegotiation()
+        negotiation = NoLogin().beginNegotiation(Command.CONNECT)
         verifyObject(IClientAuthenticator, negotiation)
         verifyObject(IClientNegotiation, negotiation)
         self.assertEqual(negotiation.advance(ReceiveBuffer()), Accepted())
@@ -46,7 +47,7 @@ class PasswordLoginTests(SynchronousTestCase):
         """
         login = PasswordLogin("ann", "s3cret")
         verifyObject(IClientAuthenticator, login)
-        negotiation = login.beginNegotiation()
+        negotiation = login.beginNegotiation(Command.CONNECT)
         verifyObject(IClientNegotiation, negotiation)
         buffer = ReceiveBuffer()
         self.assertEqual(
@@ -63,7 +64,9 @@ class PasswordLoginTests(SynchronousTestCase):
         Any status but 0 refuses.
         """
         for status in (1, 2, 255):
-            negotiation = PasswordLogin(b"ann", b"s3cret").beginNegotiation()
+            negotiation = PasswordLogin(b"ann", b"s3cret").beginNegotiation(
+                Command.CONNECT
+            )
             negotiation.advance(ReceiveBuffer())
             buffer = ReceiveBuffer(bytes((1, status)))
             wrong = self.assertRaises(LoginRefused, negotiation.advance, buffer)
@@ -73,7 +76,7 @@ class PasswordLoginTests(SynchronousTestCase):
         """
         What is no answer is told as such.
         """
-        negotiation = PasswordLogin("ann", "s3cret").beginNegotiation()
+        negotiation = PasswordLogin("ann", "s3cret").beginNegotiation(Command.CONNECT)
         negotiation.advance(ReceiveBuffer())
         buffer = ReceiveBuffer(b"\x07\0")
         self.assertRaises(RemoteProtocolError, negotiation.advance, buffer)
@@ -99,7 +102,11 @@ class PasswordLoginTests(SynchronousTestCase):
         The password is in no text of it.
         """
         login = PasswordLogin("ann\n", "s3cret")
-        for text in (repr(login), str(login), repr(login.beginNegotiation())):
+        for text in (
+            repr(login),
+            str(login),
+            repr(login.beginNegotiation(Command.CONNECT)),
+        ):
             self.assertNotIn("s3cret", text)
             self.assertNotIn("\n", text)
         self.assertIn("ann", repr(login))

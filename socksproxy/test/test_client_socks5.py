@@ -83,7 +83,7 @@ class PrivateMethod:
         self._steps = list(steps)
         self.abandoned = 0
 
-    def beginNegotiation(self) -> IClientNegotiation:
+    def beginNegotiation(self, command: Command) -> IClientNegotiation:
         return self
 
     def advance(

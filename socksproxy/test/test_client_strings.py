@@ -4,7 +4,9 @@ Tests for L{socksproxy.client.strings}, by way of the plugin.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -21,7 +23,9 @@ from socksproxy.client.endpoints import (
     SOCKS4ClientEndpoint,
     SOCKS5ClientEndpoint,
 )
+from socksproxy.test.kerberos import needsKerberos
 from socksproxy.test.proxyline import MemoryEndpoint, recorders
+from socksproxy.wire.gssapi import Protection
 
 
 class StringTests(SynchronousTestCase):
@@ -69,6 +73,38 @@ class StringTests(SynchronousTestCase):
             )
         )
         self.assertEqual(self.sent(f"{login}:optimistic=no"), b"\x05\x02\0\x02")
+
+    @needsKerberos
+    def test_gssapi(self) -> None:
+        """
+        The service, at the proxy's host unless it says where it is; nothing else is
+        offered.
+        """
+        target = "host=example.com:hostPort=443"
+        for proxy, gssapi, service in (
+            ("p", "rcmd", "rcmd@p"),
+            ("p", "socks/q@R", "socks/q@R"),
+            (r"proxy=tcp\:q\:1", "rcmd/q", "rcmd/q"),
+        ):
+            description = f"socks5:{proxy}:{target}:gssapi={gssapi}"
+            endpoint: Any = clientFromString(self.reactor, description)
+            [login] = endpoint._authenticators
+            self.assertEqual((login.method, login.service), (1, service))
+            self.assertEqual(login.least, Protection.CONFIDENTIALITY)
+        greeting = self.sent(f"socks5:p:{target}:gssapi=rcmd")
+        self.assertEqual(greeting, b"\x05\x01\x01")
+
+    def test_noGSSAPI(self) -> None:
+        """
+        It says what to install.
+        """
+        gone = dict.fromkeys(("gssapi", "socksproxy.client.gssapi"))
+        with (
+            patch.dict(sys.modules, gone),
+            self.assertRaises(ImportError) as raised,
+        ):
+            self.sent("socks5:p:host=h:hostPort=1:gssapi=rcmd")
+        self.assertIn("pip install 'socksproxy[gssapi]'", str(raised.exception))
 
     def test_socks4(self) -> None:
         """
@@ -147,6 +183,11 @@ class StringTests(SynchronousTestCase):
             ("socks5:p:host=h:hostPort=1:self=x", "there is no self=..."),
             ("socks5:p:host=h:hostPort=1:userId=x", "there is no userId=..."),
             (r"socks4:p:proxy=tcp\:q\:1:host=h:hostPort=1", "either"),
+            (
+                r"socks5:proxy=tcp\:q\:1:host=h:hostPort=1:gssapi=rcmd",
+                "name is missing",
+            ),
+            ("httpconnect:p:host=h:hostPort=1:gssapi=rcmd", "there is no gssapi=..."),
             ("httpconnect:p:host=h/:hostPort=1", "HTTP cannot carry"),
         ):
             wrong = self.assertRaises(

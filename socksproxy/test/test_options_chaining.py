@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socksproxy.outbound.chain import ChainConnector
 from socksproxy.outbound.pool import PoolConnector, Strategy
 from socksproxy.tap import Options
+from socksproxy.test.kerberos import needsKerberos
 from socksproxy.test.source import sourceFile
 from socksproxy.testing import FakeConnector
 
@@ -210,3 +211,21 @@ class ChainingTests(SynchronousTestCase):
         with patch.dict(sys.modules, {"twisted.internet.ssl": None}):
             said = self.refused("--via", "https://h")
         self.assertIn("pip install 'socksproxy[tls]'", said)
+
+    @needsKerberos
+    def test_ticket(self) -> None:
+        """
+        A proxy may want a ticket.
+        """
+        connector = self.connector("--via", "socks5+gssapi://h")
+        self.assertEqual(self.urls(connector), ["socks5+gssapi://h:1080"])
+        self.assertFalse(connector.hop.wantsTicket)
+
+    def test_noGSSAPI(self) -> None:
+        """
+        GSSAPI that is not installed is missed at once.
+        """
+        gone = dict.fromkeys(("gssapi", "socksproxy.client.gssapi"))
+        with patch.dict(sys.modules, gone):
+            said = self.refused("--via", "socks5+gssapi://h")
+        self.assertIn("pip install 'socksproxy[gssapi]'", said)

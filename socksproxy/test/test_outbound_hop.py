@@ -4,20 +4,26 @@ Tests for L{socksproxy.outbound.hop}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from socksproxy.client.httpconnect import HTTPConnectConversation
+from socksproxy.client.login import PasswordLogin
 from socksproxy.client.socks4 import SOCKS4Conversation
 from socksproxy.client.socks5 import SOCKS5Conversation
 from socksproxy.errors import CommandNotSupported, HostUnreachable
 from socksproxy.interfaces import Continue
 from socksproxy.outbound.hop import SCHEMES, Hop
+from socksproxy.test.kerberos import needsKerberos
 from socksproxy.test.test_auth_certificate import noTLS
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import Command
+from socksproxy.wire.gssapi import Protection
 
 TARGET = Address.name("example.org", 443)
 
@@ -35,6 +41,7 @@ class ParseTests(SynchronousTestCase):
             ("socks5://proxy.example", Address.name("proxy.example", 1080)),
             ("SOCKS5://proxy.example:1", Address.name("proxy.example", 1)),
             ("socks5h://127.0.0.1:99/", Address.ip("127.0.0.1", 99)),
+            ("socks5+gssapi://h", Address.name("h", 1080)),
             ("socks5+tls://[2001:db8::1]", Address.ip("2001:db8::1", 1080)),
             ("socks4://a", Address.name("a", 1080)),
             ("socks4a://a_b", Address.name("a_b", 1080)),
@@ -58,7 +65,7 @@ class ParseTests(SynchronousTestCase):
         ):
             login = Hop.parse(f"socks5://{userInfo}@h").login
             assert login is not None
-            step = login.beginNegotiation().advance(ReceiveBuffer())
+            step = login.beginNegotiation(Command.CONNECT).advance(ReceiveBuffer())
             self.assertEqual(step, Continue(encoded))
 
     def test_wrong(self) -> None:
@@ -82,6 +89,7 @@ class ParseTests(SynchronousTestCase):
             "socks5://:s3cret@h",
             "socks5://ann:s3cret%20@%00",
             "socks4://ann:s3cret@h",
+            "socks5+gssapi://ann:s3cret@h",
             "socks5://" + "a" * 256 + ":s3cret@h",
             "socks5://ann:s3cret" + "x" * 256 + "@h",
             "socks5://ann:s3cret@" + "x" * 64,
@@ -191,3 +199,30 @@ class ConversationTests(SynchronousTestCase):
         hop = Hop.parse("http://h")
         name = Address.name("a/b", 80)
         self.assertRaises(HostUnreachable, hop.conversation, Command.CONNECT, name)
+
+    def test_methods(self) -> None:
+        """
+        A program can say what is offered, whatever that is.
+        """
+        methods = [PasswordLogin("ann", "s3cret")]
+        hop = Hop("socks5", Address.name("h", 1080), authenticators=methods)
+        step: Any = hop.conversation(Command.CONNECT, TARGET).advance(ReceiveBuffer())
+        self.assertEqual(step.response, b"\x05\x01\x02")
+
+    @needsKerberos
+    def test_ticket(self) -> None:
+        """
+        Where a ticket is wanted nothing else is offered, and nothing at all before
+        it is known where tickets come from.
+        """
+        hop = Hop.parse("socks5+gssapi://h")
+        self.assertTrue(hop.wantsTicket)
+        self.assertRaises(ValueError, hop.conversation, Command.CONNECT, TARGET)
+        hop = hop.withTicket(MemoryReactor())
+        self.assertFalse(hop.wantsTicket)
+        self.assertEqual(str(hop), "socks5+gssapi://h:1080")
+        talk = hop.conversation(Command.CONNECT, TARGET)
+        self.assertEqual(talk.advance(ReceiveBuffer()), Continue(b"\x05\x01\x01"))
+        login: Any = hop.authenticators[0]
+        self.assertEqual(login.service, "rcmd@h")
+        self.assertEqual(login.least, Protection.CONFIDENTIALITY)

@@ -18,6 +18,7 @@ FLOORS = (
     ("wire",),
     ("errors", "deadlines", "daemonpool", "hubconnection", "udpsocket"),
     ("interfaces",),
+    ("gsslayer",),
     ("auth", "access", "client", "outbound", "relay"),
     ("server",),
     ("options",),
