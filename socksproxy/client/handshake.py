@@ -23,9 +23,9 @@ from zope.interface import implementer
 
 from socksproxy.client.errors import LoginRefused, ProxyProtocolError
 from socksproxy.client.interfaces import ConversationStep, IConversation, Replied
-from socksproxy.client.protected import ProtectedTransport
 from socksproxy.errors import RemoteProtocolError
 from socksproxy.interfaces import Denied, ISecurityLayer
+from socksproxy.secured import SecuredTransport
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
 
@@ -39,15 +39,15 @@ class Handshake(Protocol):
     afterwards.
 
     @ivar bound: what the last reply said.
-    @ivar layer: what protects the connection: an L{ISecurityLayer}.
     @ivar proxy: where the proxy is, if that is not what the transport says.
     """
 
     transport: Any
     bound = Address.UNSPECIFIED
-    layer: ISecurityLayer | None = None
     proxy: Address | None = None
 
+    # The transport, once all that it carries is protected.
+    _secured: SecuredTransport | None = None
     # Whoever waits for a reply.
     _result: Deferred[Handshake] | None = None
     # Whether that is TLS's.
@@ -63,7 +63,17 @@ class Handshake(Protocol):
     def __init__(self, conversation: IConversation) -> None:
         self.conversation = conversation
         self._received = ReceiveBuffer()
-        self._protected = ReceiveBuffer()
+
+    @property
+    def layer(self) -> ISecurityLayer | None:
+        """
+        What protects the connection, and what travels beside it.
+        """
+        return None if self._secured is None else self._secured.layer
+
+    @property
+    def _isTorn(self) -> bool:
+        return self._secured is not None and self._secured.isTorn
 
     def secure(self) -> Deferred[Handshake]:
         """
@@ -115,8 +125,6 @@ class Handshake(Protocol):
             raise
         self._user = protocol
         transport = self.transport
-        if self.layer is not None:
-            transport = ProtectedTransport(transport, self.layer)
         if self._result is None:
             self._switch(protocol)
         protocol.makeConnection(transport)
@@ -196,7 +204,7 @@ class Handshake(Protocol):
     def readConnectionLost(self) -> None:
         if self._result is not None:
             self._fail(_closed())
-        elif self._protected:
+        elif self._isTorn:
             self._fail(_cutShort())
         elif self._user is None:
             self._ended = True
@@ -210,7 +218,7 @@ class Handshake(Protocol):
             self._user.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._protected and reason.check(ConnectionDone):
+        if self._isTorn and reason.check(ConnectionDone):
             reason = Failure(_cutShort())
         self._lost = reason
         if self._result is not None:
@@ -245,14 +253,13 @@ class Handshake(Protocol):
             self._succeed()
             return
         if step.response:
-            if self.layer is None:
-                self.transport.write(step.response)
-            else:
-                self.transport.write(self.layer.wrap(step.response))
+            self.transport.write(step.response)
         if isinstance(step, Denied):
             self._fail(LoginRefused(step.reason), isTold=bool(step.response))
         elif step.securityLayer is not None:
-            self.layer = ISecurityLayer(step.securityLayer)
+            self._secured = self.transport = SecuredTransport(
+                self.transport, ISecurityLayer(step.securityLayer)
+            )
             early = self._received.takeAll()
             try:
                 self._received.feed(self._unprotected(early))
@@ -263,13 +270,7 @@ class Handshake(Protocol):
         """
         What was in C{data}, as far as it has come to its end.
         """
-        if self.layer is None:
-            return data
-        self._protected.feed(data)
-        clear = []
-        while (message := self.layer.unwrap(self._protected)) is not None:
-            clear.append(message)
-        return b"".join(clear)
+        return data if self._secured is None else self._secured.unwrap(data)
 
     def _stepCame(self, step: ConversationStep) -> None:
         self._pending = None
@@ -326,7 +327,7 @@ class Handshake(Protocol):
         Have the transport tell C{user} what it has to tell, where it is one that
         can be told so.  Otherwise it tells this, which passes it on.
         """
-        if self.layer is not None:
+        if self._secured is not None:
             return
         for name in ("wrappedProtocol", "protocol"):
             told = getattr(self.transport, name, None)

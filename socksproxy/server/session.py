@@ -49,7 +49,7 @@ from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
 from socksproxy.relay.splice import SpliceRelay
-from socksproxy.server.secured import SecuredTransport
+from socksproxy.secured import SecuredTransport
 from socksproxy.server.targets import Targets
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer

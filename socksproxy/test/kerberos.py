@@ -21,6 +21,7 @@ from unittest import skipIf
 from twisted.python.failure import Failure
 
 from socksproxy.test.processes import PATIENCE, ProcessTestCase, needs
+from socksproxy.wire.buffer import ReceiveBuffer
 
 try:
     import gssapi
@@ -31,6 +32,7 @@ __all__ = [
     "Acceptor",
     "Initiator",
     "KerberosTestCase",
+    "NegotiationTestCase",
     "Realm",
     "Threads",
     "needsKerberos",
@@ -357,3 +359,26 @@ class Threads:
         waiting, self.waiting = self.waiting, []
         for work in waiting:
             work()
+
+
+class NegotiationTestCase(KerberosTestCase):
+    """
+    Tests of negotiations, which go to threads now and then.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.threads = Threads()
+
+    def advance(self, negotiation: Any, data: bytes = b"") -> Any:
+        """
+        The step after C{data}, of which nothing is left.
+        """
+        received = ReceiveBuffer(data)
+        step = negotiation.advance(received)
+        self.assertEqual(len(received), 0)
+        if self.threads.waiting:
+            self.assertNoResult(step)
+            self.threads.work()
+            return self.successResultOf(step)
+        return step

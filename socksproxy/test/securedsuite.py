@@ -13,7 +13,7 @@ from zope.interface import implementer
 from socksproxy.errors import RemoteProtocolError
 from socksproxy.interfaces import ISecurityLayer
 from socksproxy.relay.relay import ProtocolRelay
-from socksproxy.server.secured import SecuredTransport
+from socksproxy.secured import SecuredTransport
 from socksproxy.test.relaysuite import ClientProtocol, Peer, RelaySuite, reactor
 from socksproxy.wire.buffer import ReceiveBuffer
 

@@ -23,6 +23,7 @@ from socksproxy.interfaces import (
 from socksproxy.test.kerberos import (
     Initiator,
     KerberosTestCase,
+    NegotiationTestCase,
     Realm,
     Threads,
     needsKerberos,
@@ -43,14 +44,10 @@ except ImportError:
 NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE = Protection
 
 
-class GSSAPITestCase(KerberosTestCase):
+class GSSAPITestCase(NegotiationTestCase):
     """
     Negotiations with this side and with the other one.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.threads = Threads()
 
     def authenticator(self, **kwargs: Any) -> GSSAPIAuthenticator:
         kwargs.setdefault("keytab", self.realm.keytab)
@@ -58,19 +55,6 @@ class GSSAPITestCase(KerberosTestCase):
 
     def begun(self, **kwargs: Any) -> Any:
         return self.authenticator(**kwargs).beginNegotiation(FakeSession())
-
-    def advance(self, negotiation: Any, data: bytes) -> Any:
-        """
-        The step after C{data}, of which nothing is left.
-        """
-        received = ReceiveBuffer(data)
-        step = negotiation.advance(received)
-        self.assertEqual(len(received), 0)
-        if self.threads.waiting:
-            self.assertNoResult(step)
-            self.threads.work()
-            return self.successResultOf(step)
-        return step
 
     def establish(self, negotiation: Any, client: Initiator) -> int:
         """

@@ -16,11 +16,13 @@ from zope.interface.verify import verifyObject
 from socksproxy.client.association import ClientAssociation, UDPCarrier
 from socksproxy.client.errors import ProxyProtocolError, ProxyUnreachable
 from socksproxy.client.handshake import Handshake
+from socksproxy.client.interfaces import Accepted, IClientAuthenticator
+from socksproxy.client.login import NoLogin
 from socksproxy.client.socks5 import SOCKS5Conversation
-from socksproxy.interfaces import IAssociation, IDatagramReceiver
+from socksproxy.interfaces import IAssociation, IDatagramReceiver, ISecurityLayer
 from socksproxy.test.proxyline import Line
 from socksproxy.test.test_client_handshake import Counted
-from socksproxy.test.test_client_socks5 import BOUND, SUCCESS
+from socksproxy.test.test_client_socks5 import BOUND, SUCCESS, PrivateMethod
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import Command
 from socksproxy.wire.socks5 import Datagram
@@ -87,11 +89,26 @@ class AssociationTests(SynchronousTestCase):
         self.carrier = FakeCarrier()
         self.receiver = Receiver()
         self.line = Line()
-        talk = SOCKS5Conversation(Command.UDP_ASSOCIATE, Address.UNSPECIFIED)
+        self.converse()
+        self.line.receive(b"\x05\0" + SUCCESS)
+
+    def converse(self, *methods: IClientAuthenticator) -> None:
+        """
+        Ask a proxy for an association.
+        """
+        talk = SOCKS5Conversation(
+            Command.UDP_ASSOCIATE, Address.UNSPECIFIED, methods or (NoLogin(),)
+        )
         self.handshake = self.line.protocol = Handshake(talk)
         self.handshake.makeConnection(self.line)
         self.handshake.converse()
-        self.line.receive(b"\x05\0" + SUCCESS)
+
+    def protect(self, layer: ISecurityLayer) -> None:
+        """
+        The same on a connection that C{layer} protects.
+        """
+        self.converse(PrivateMethod(Accepted(b"", layer)))
+        self.line.receive(b"\x05\x80<" + SUCCESS + b">")
 
     def associate(self) -> ClientAssociation:
         return ClientAssociation(self.handshake, self.receiver, self.carrier)
@@ -175,7 +192,7 @@ class AssociationTests(SynchronousTestCase):
         """
         A security layer protects each datagram.
         """
-        self.handshake.layer = Counted()
+        self.protect(Counted())
         association = self.associate()
         association.send(b"data", TARGET)
         packet = Datagram(TARGET, b"data").encode()
@@ -188,7 +205,8 @@ class AssociationTests(SynchronousTestCase):
         """
         One that has no room for its protection is given back.
         """
-        layer = self.handshake.layer = Counted()
+        layer = Counted()
+        self.protect(layer)
         self.patch(layer, "wrapDatagram", lambda datagram: b"".index(0))
         self.associate().send(b"data", TARGET)
         self.assertEqual(self.receiver.dropped, [b"data"])

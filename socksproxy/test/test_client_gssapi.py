@@ -29,6 +29,7 @@ from socksproxy.interfaces import Continue
 from socksproxy.test.kerberos import (
     Acceptor,
     KerberosTestCase,
+    NegotiationTestCase,
     Threads,
     needsKerberos,
 )
@@ -46,14 +47,10 @@ except ImportError:
 NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE = Protection
 
 
-class GSSAPITestCase(KerberosTestCase):
+class GSSAPITestCase(NegotiationTestCase):
     """
     Negotiations with this side and with the other one.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.threads = Threads()
 
     def login(self, **kwargs: Any) -> GSSAPILogin:
         kwargs.setdefault("host", "localhost")
@@ -61,19 +58,6 @@ class GSSAPITestCase(KerberosTestCase):
 
     def begun(self, command: Command = Command.CONNECT, **kwargs: Any) -> Any:
         return self.login(**kwargs).beginNegotiation(command)
-
-    def advance(self, negotiation: Any, data: bytes = b"") -> Any:
-        """
-        The step after C{data}, of which nothing is left.
-        """
-        received = ReceiveBuffer(data)
-        step = negotiation.advance(received)
-        self.assertEqual(len(received), 0)
-        if self.threads.waiting:
-            self.assertNoResult(step)
-            self.threads.work()
-            return self.successResultOf(step)
-        return step
 
     def failed(self, negotiation: Any, data: bytes = b"") -> Any:
         """

@@ -1,5 +1,5 @@
 """
-Tests for L{socksproxy.client.handshake} and L{socksproxy.client.protected}.
+Tests for L{socksproxy.client.handshake}.
 """
 
 from __future__ import annotations
@@ -521,7 +521,7 @@ class ProtectedTests(HandshakeTestCase):
         for data in (b"<i", b"n>", b"<b", b"oth><one", b">"):
             self.line.receive(data)
         self.assertEqual(protocol.received, b"inbothone")
-        protocol.transport.write(b"x" * (1 << 15))
+        protocol.transport.write(b"x" * (1 << 16))
         self.assertEqual(self.line.taken().count(b"<"), 2)
         protocol.transport.loseConnection()
         self.assertTrue(self.line.disconnecting)

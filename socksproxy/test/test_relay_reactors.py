@@ -23,7 +23,7 @@ MODULES = [
     "socksproxy.test.test_relay_relay",
     "socksproxy.test.test_relay_splice",
     "socksproxy.test.test_relay_traps",
-    "socksproxy.test.test_server_secured",
+    "socksproxy.test.test_secured",
     "socksproxy.test.test_server_traps",
 ]
 

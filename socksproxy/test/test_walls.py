@@ -18,7 +18,7 @@ FLOORS = (
     ("wire",),
     ("errors", "deadlines", "daemonpool", "hubconnection", "udpsocket"),
     ("interfaces",),
-    ("gsslayer",),
+    ("gsslayer", "secured"),
     ("auth", "access", "client", "outbound", "relay"),
     ("server",),
     ("options",),

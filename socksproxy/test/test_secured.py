@@ -1,5 +1,5 @@
 """
-Tests for L{socksproxy.server.secured}, and for sessions with a security layer.
+Tests for L{socksproxy.secured}, and for sessions with a security layer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from socksproxy.interfaces import (
 )
 from socksproxy.relay.choice import isPlain
 from socksproxy.relay.relay import ProtocolRelay
-from socksproxy.server.secured import MESSAGE, SecuredTransport
+from socksproxy.secured import MESSAGE, SecuredTransport
 from socksproxy.server.session import EARLY_DATA, Session
 from socksproxy.test.securedsuite import MaskLayer, SecuredRelaySuite
 from socksproxy.test.test_server_session import (

@@ -1,5 +1,5 @@
 """
-A client's connection behind a security layer.
+A connection behind a security layer, be it a client's or one to a proxy.
 """
 
 from __future__ import annotations
