@@ -19,7 +19,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from socksproxy.client.errors import LoginRefused, ProxyProtocolError
 from socksproxy.client.interfaces import ConversationStep, IConversation, Replied
@@ -32,7 +32,7 @@ from socksproxy.wire.buffer import ReceiveBuffer
 __all__ = ["Handshake"]
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener)
+@implementer(IHalfCloseableProtocol)
 class Handshake(Protocol):
     """
     One conversation with a proxy, and what is left of the connection
@@ -82,6 +82,9 @@ class Handshake(Protocol):
 
         @return: as L{converse}, which would not tell that from what it waits for.
         """
+        # Not sooner: to an endpoint's own wrapper nobody is both a listener and able
+        # to half-close, and it would take the proxy's end for the connection's.
+        alsoProvides(self, IHandshakeListener)
         self._isSecuring = True
         result = self._result = Deferred(self._cancelled)
         if self._lost is not None:

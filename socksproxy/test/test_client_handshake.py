@@ -4,13 +4,16 @@ Tests for L{socksproxy.client.handshake}.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -174,6 +177,17 @@ class ConversationTests(HandshakeTestCase):
     def loseHalf(self) -> None:
         self.handshake.readConnectionLost()
         self.assertTrue(ended(self.line))
+
+    def test_throughAnEndpoint(self) -> None:
+        """
+        Twisted's endpoints tell it of a half-close.
+        """
+        reactor: Any = MemoryReactor()
+        nothing: Any = object()
+        made: Any = Factory.forProtocol(partial(Handshake, nothing))
+        TCP4ClientEndpoint(reactor, "192.0.2.1", 1080).connect(made)
+        wrapper = reactor.tcpClients[0][2].buildProtocol(ADDRESS)
+        self.assertTrue(IHalfCloseableProtocol.providedBy(wrapper))
 
     def test_lostBefore(self) -> None:
         """
