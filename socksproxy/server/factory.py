@@ -4,6 +4,7 @@ What all sessions of a server share.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,6 +21,7 @@ from twisted.internet.protocol import Factory
 from socksproxy.access import PermitAll
 from socksproxy.auth.none import NoAuthentication
 from socksproxy.deadlines import Deadlines
+from socksproxy.errors import replyCodeOf
 from socksproxy.hubconnection import acceptThrough
 from socksproxy.interfaces import (
     IAccessPolicy,
@@ -244,6 +246,19 @@ class SOCKS5Factory(Factory):
         if dialect is None:
             return None
         return dialect.buildDialect(session, self.authenticators)
+
+    def causeOf(self, exception: BaseException) -> tuple[ReplyCode, str]:
+        """
+        Why a request was not granted, for the client and in words for the log.
+        What has no reply of its own is our own trouble, and no matter of the
+        client's; nobody is let in for a while when it is a lack of descriptors.
+        """
+        if getattr(exception, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            self.admission.descriptorsRanShort()
+        code = replyCodeOf(exception)
+        if code is None:
+            return ReplyCode.GENERAL_FAILURE, "internal error"
+        return code, str(exception) or type(exception).__name__
 
     def sessionConnected(self, session: Session, address: IAddress) -> None:
         """

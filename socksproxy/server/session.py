@@ -5,7 +5,6 @@ connect, answer, relay.
 
 from __future__ import annotations
 
-import errno
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -522,14 +521,7 @@ class Session(Protocol):
         """
         Answer the request with the reply that C{exception} causes.
         """
-        if getattr(exception, "errno", None) in (errno.EMFILE, errno.ENFILE):
-            self._factory.admission.descriptorsRanShort()
-        code = replyCodeOf(exception)
-        if code is None:
-            code = ReplyCode.GENERAL_FAILURE
-            reason = "internal error"
-        else:
-            reason = str(exception) or type(exception).__name__
+        code, reason = self._factory.causeOf(exception)
         assert self._dialect is not None
         answer = self._dialect.answer(code, Address.UNSPECIFIED, exception)
         self._refuse(reason, answer, code)
@@ -546,7 +538,7 @@ class Session(Protocol):
         self._pending = None
         if self._state is _CONNECTING:
             assert self._dialect is not None
-            response = self._dialect.answer(ReplyCode.SUCCEEDED, answer)
+            response = self._dialect.answer(_SUCCEEDED, answer)
             self._factory.sessionAnswered(self, answer)
             self._close(response)
 

@@ -4,7 +4,6 @@ The way to targets for a conversation of more than one request.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -83,19 +82,15 @@ class Targets:
             return failure
         exception = failure.value
         assert exception is not None
-        if getattr(exception, "errno", None) in (errno.EMFILE, errno.ENFILE):
-            self._factory.admission.descriptorsRanShort()
-        code = replyCodeOf(exception)
-        if code is None:
+        code, reason = self._factory.causeOf(exception)
+        if replyCodeOf(exception) is None:
             log.failure(
                 "{request.destination} of {client} failed.",
                 failure,
                 request=self._session.request,
                 client=self._session.peer,
             )
-            failure = Failure(GeneralFailure("internal error"))
-            code = GeneralFailure.reply
-        reason = str(failure.value) or type(exception).__name__
+            failure = Failure(GeneralFailure(reason))
         self._factory.sessionRefused(self._session, reason, code)
         return failure
 
