@@ -21,7 +21,6 @@ FLOORS = (
     ("gsslayer", "secured"),
     ("auth", "access", "client", "outbound", "relay"),
     ("server",),
-    ("options",),
     ("monitor",),
     ("service",),
     ("tls",),
