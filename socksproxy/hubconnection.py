@@ -74,7 +74,6 @@ def acceptThrough(hub: Any, port: object) -> None:
         connection = _Accepted(sock, protocol, reactor, hub, client)
         connection.connected = 1
         connection._wanted = IN
-        connection._isWatched = True
         hub.watch(sock.fileno(), connection)
         return connection
 
@@ -122,7 +121,7 @@ class HubConnection(Connection):
     _tlsClientDefault = True
 
     # There may be very many that have nothing to do.
-    __slots__ = ("_hub", "_isKnown", "_isWatched", "_peer", "_ready", "_wanted")
+    __slots__ = ("_hub", "_isWatching", "_peer", "_ready", "_wanted")
 
     def __init__(
         self,
@@ -148,21 +147,30 @@ class HubConnection(Connection):
         # Masks: what it wants to do, and what the socket can do, as far as is known.
         self._wanted = 0
         self._ready = OUT
-        self._isWatched = False
-        # Whether the hub may know the socket, be it from the dialer.
-        self._isKnown = True
+        # With a hub it watches from the beginning to the end.
+        self._isWatching = hub is not None
 
-    def begin(self) -> None:
+    def begin(self, told: int | None = None) -> None:
         """
         Let the protocol have it.  If that raises an exception, it is lost.
+
+        @param told: what the hub, which has watched the socket for another, has told
+            of it; L{None}: the socket is new to the hub.
         """
+        sock = self.socket
+        keepUrgentInline(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connected = 1
-        keepUrgentInline(self.socket)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Most protocols here do not want to read yet: it saves a system call
-        # or two to ask only when they have said so.
+        # Without a hub most protocols here do not want to read yet: it saves a
+        # system call or two to ask only when they have said so.
         self._wanted = IN
         try:
+            if self._isWatching:
+                if told is None:
+                    self._hub.watch(sock.fileno(), self)
+                else:
+                    self._ready |= told
+                    self._hub.handOver(sock.fileno(), self)
             self.protocol.makeConnection(self)
         except BaseException:
             self.connectionLost(Failure())
@@ -197,20 +205,19 @@ class HubConnection(Connection):
     def stopWriting(self) -> None:
         self._wantNot(OUT)
 
-    def letGo(self) -> bool:
+    def letGo(self, heir: object) -> bool:
         """
-        A relay takes the socket over: it follows in the hub, has the hub forget it
-        at last, and calls L{connectionLost}.
+        A relay takes the socket over: it has the hub forget it at last, and calls
+        L{connectionLost}.
 
+        @param heir: watches from now on, and is told what has not been read.
         @return: whether there is a hub; if not, nothing has changed.
         """
-        if self._hub is None:
+        if not self._isWatching:
             return False
+        self._isWatching = False
         self._wanted = 0
-        self._isKnown = False
-        if self._isWatched:
-            self._isWatched = False
-            self._hub.leave(self.socket.fileno(), self._ready & ~OUT)
+        self._hub.handOver(self.socket.fileno(), heir, self._ready & ~OUT)
         return True
 
     def _want(self, what: int) -> None:
@@ -222,9 +229,6 @@ class HubConnection(Connection):
             reactor = self.reactor
             (reactor.addReader if what == IN else reactor.addWriter)(self)
             return
-        if not self._isWatched:
-            self._isWatched = True
-            hub.follow(self.socket.fileno(), self)
         if self._ready & (READABLE if what == IN else OUT):
             hub.soon(self)
 
@@ -240,7 +244,7 @@ class HubConnection(Connection):
 
     @property
     def isOver(self) -> bool:
-        return not self._isWatched
+        return not self._isWatching
 
     def ready(self, events: int) -> None:
         ready = self._ready = self._ready | events
@@ -308,9 +312,9 @@ class HubConnection(Connection):
         if self._hub is None:
             self.stopReading()
             self.stopWriting()
-        elif self._isKnown:
+        elif self._isWatching:
+            self._isWatching = False
             self._wanted = 0
-            self._isWatched = False
             self._hub.forget(self.socket.fileno())
         sock, protocol = self.socket, self.protocol
         if isinstance(reason.value, ConnectionAborted):

@@ -206,6 +206,9 @@ _KIND = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 A stream socket, non-blocking from the start where the system can do that.
 """
 
+# An enumeration's attributes are dear to look up.
+_IPV6 = AddressType.IPV6
+
 _STILL_UNDER_WAY = (errno.EALREADY, errno.EINPROGRESS, errno.EWOULDBLOCK)
 _UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
@@ -217,9 +220,12 @@ class Attempt:
 
     @ivar address: where to.
     @ivar socket: non-blocking; there is one from L{start} on.
+    @ivar told: what a hub, which watches the socket for whoever is to have it, has
+        told of it; L{None}: there is no hub.
     """
 
     socket: socket.socket
+    told: int | None = None
 
     def __init__(
         self,
@@ -244,7 +250,7 @@ class Attempt:
             the two callables will be called, unless it is abandoned.
         """
         address = self.address
-        isIPv6 = address.type == AddressType.IPV6
+        isIPv6 = address.type == _IPV6
         try:
             connecting = socket.socket(
                 socket.AF_INET6 if isIPv6 else socket.AF_INET, _KIND
@@ -273,16 +279,13 @@ class Attempt:
         """
         Nobody waits for this one any more.
         """
-        self._unwatch(False)
+        self._unwatch()
         self.socket.close()
 
     def _watch(self) -> None:
         self._watcher.addWriter(self)
 
-    def _unwatch(self, isConnected: bool) -> None:
-        """
-        @param isConnected: whether the socket will be used.
-        """
+    def _unwatch(self) -> None:
         self._watcher.removeWriter(self)
 
     def fileno(self) -> int:
@@ -305,11 +308,12 @@ class Attempt:
         """
         @param code: an errno; 0 for success.
         """
-        self._unwatch(not code)
+        if code or self.told is None:
+            self._unwatch()
         if code:
             self._fail(code)
             return
-        if self.address.type == AddressType.IPV6:
+        if self.address.type == _IPV6:
             _reportICMPv6(self.socket, False)
         succeeded = self._succeeded
         # Nothing is left that refers to itself: no work for the collector.
@@ -333,11 +337,6 @@ class Attempt:
         self._failed(self, failure)
 
 
-_ACTED_ON = 0
-if hasattr(select, "epoll"):
-    _ACTED_ON = select.EPOLLOUT | select.EPOLLERR
-
-
 class HubAttempt(Attempt):
     """
     One whose watcher is a hub.
@@ -346,27 +345,24 @@ class HubAttempt(Attempt):
     def _watch(self) -> None:
         self._watcher.watch(self.socket.fileno(), self)
 
-    _events = 0
-
-    def _unwatch(self, isConnected: bool) -> None:
-        if isConnected:
-            self._watcher.leave(self.socket.fileno(), self._events & ~_ACTED_ON)
-        else:
-            self._watcher.forget(self.socket.fileno())
+    def _unwatch(self) -> None:
+        self._watcher.forget(self.socket.fileno())
 
     def ready(self, events: int) -> None:
         # A hub's events are for nobody else.
-        self._events = events
         code = 0
         if events & select.EPOLLERR:
             code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if not code and not events & select.EPOLLOUT:
                 # An ICMP message that is not the end of it.
                 return
+        self.told = events & ~select.EPOLLERR
         self._decide(code)
 
     def hubLost(self) -> None:
-        self._fail(errno.ECONNABORTED)
+        # Once it is connected the socket is somebody else's.
+        if self.told is None:
+            self._fail(errno.ECONNABORTED)
 
 
 IPV6_RECVERR = 25  # linux/in6.h; the socket module does not have it

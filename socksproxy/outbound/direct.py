@@ -146,7 +146,13 @@ class DirectConnector:
             return fail(NotAllowed("a rule refuses the address"))
 
         def adopted(attempt: Attempt) -> IProtocol:
-            connected, address = attempt.socket, attempt.address
-            return adopt(connected, address, protocolFactory, self._reactor, self._hub)
+            return adopt(
+                attempt.socket,
+                attempt.address,
+                protocolFactory,
+                self._reactor,
+                self._hub,
+                attempt.told,
+            )
 
         return self._dialer.dial(permitted, adopted)

@@ -19,6 +19,9 @@ from socksproxy.wire.constants import AddressType
 
 __all__ = ["OutgoingConnection", "adopt", "tellEnds"]
 
+# An enumeration's attributes are dear to look up.
+_IPV6 = AddressType.IPV6
+
 
 def adopt(
     connected: socket.socket,
@@ -26,6 +29,7 @@ def adopt(
     protocolFactory: IProtocolFactory,
     reactor: Any,
     hub: Any = None,
+    told: int | None = None,
 ) -> IProtocol:
     """
     Hand a connected socket to a protocol, behind a transport.
@@ -33,10 +37,11 @@ def adopt(
     @param connected: non-blocking.
     @param address: where its other end is.
     @param hub: as L{HubConnection} takes it.
+    @param told: as L{HubConnection.begin} takes it.
     @raise NoProtocol: C{protocolFactory} does not want it; whatever is raised, it
         is closed.
     """
-    isIPv6 = address.type == AddressType.IPV6
+    isIPv6 = address.type == _IPV6
     peer = (IPv6Address if isIPv6 else IPv4Address)("TCP", address.host, address.port)
     try:
         protocol = protocolFactory.buildProtocol(peer)
@@ -49,7 +54,7 @@ def adopt(
         raise
     OutgoingConnection(
         connected, protocol, reactor, hub, (address.host, address.port)
-    ).begin()
+    ).begin(told)
     return protocol
 
 
@@ -77,7 +82,7 @@ class OutgoingConnection(HubConnection):
         Another proxy has said from where to where its connection is.
         """
         if host is not None:
-            isIPv6 = host.type == AddressType.IPV6
+            isIPv6 = host.type == _IPV6
             kind = IPv6Address if isIPv6 else IPv4Address
             self._host = kind("TCP", host.host, host.port)
         if peer is not None:
@@ -88,9 +93,10 @@ class OutgoingConnection(HubConnection):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        counting, self._counting = self._counting, ()
-        for closed in counting:
-            closed()
+        if self._counting:
+            counting, self._counting = self._counting, ()
+            for closed in counting:
+                closed()
 
 
 def tellEnds(

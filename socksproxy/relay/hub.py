@@ -8,7 +8,7 @@ The rules of the hub:
  - an edge is told once: who is told must go on until the kernel has no more, or
    come back by itself (L{Hub.soon});
  - one watcher can take over from another at no cost: what the one has not acted on
-   is told to the other (L{Hub.leave}, L{Hub.follow});
+   is told to the other (L{Hub.handOver});
  - a descriptor's number is used again as soon as it is closed, so events of a
    batch that were meant for its last owner never reach the next one.
 """
@@ -33,6 +33,16 @@ BATCH = 512
 """
 Events taken at a time; what is left makes the reactor call again.
 """
+
+WATCHED = 0
+if hasattr(select, "epoll"):
+    WATCHED = (
+        select.EPOLLET
+        | select.EPOLLIN
+        | select.EPOLLOUT
+        | select.EPOLLRDHUP
+        | select.EPOLLPRI
+    )
 
 
 class IWatcher(Interface):
@@ -109,66 +119,40 @@ class Hub:
         self._watchers: dict[int, Any] = {}
         # Those that came since the batch that is being worked on was taken.
         self._new: set[int] = set()
-        # Registered, but left by their watcher; and what nobody has acted on: once
-        # there is another watcher, it is to be told.
-        self._left: dict[int, int] = {}
         # In the order in which they asked; the values mean nothing.
         self._later: dict[Any, None] = {}
 
     def __len__(self) -> int:
         return len(self._watchers)
 
-    def watch(self, fileno: int, watcher: Any, events: int | None = None) -> None:
+    def watch(self, fileno: int, watcher: Any, events: int = WATCHED) -> None:
         """
         Tell C{watcher}, an L{IWatcher}, of the events of a descriptor that is new
         here, first of those that are there already.
 
         @param events: which, and how; all of them, edge-triggered, unless given.
         """
-        # Whoever had the number before may have been closed without a word.
-        self._left.pop(fileno, None)
-        self._epoll.register(fileno, WATCHED if events is None else events)
+        self._epoll.register(fileno, events)
         self._new.add(fileno)
         if not self._watchers:
             self._reactor.addReader(self)
         self._watchers[fileno] = watcher
 
-    def follow(self, fileno: int, watcher: Any) -> None:
+    def handOver(self, fileno: int, watcher: Any, untold: int = 0) -> None:
         """
-        The same for one that was left, of which nobody else has the number yet; or
-        else it is new here.
+        From now on C{watcher} is told what another one was told so far: all events.
+
+        @param untold: those that the other one has not acted on.
         """
-        untold = self._left.get(fileno)
-        if untold is None:
-            self.watch(fileno, watcher)
-            return
-        if not self._watchers:
-            self._reactor.addReader(self)
         self._watchers[fileno] = watcher
         if untold:
-            self.soon(_Untold(self, fileno, watcher))
-        else:
-            del self._left[fileno]
+            self.soon(_Untold(self, fileno, watcher, untold))
 
     def forget(self, fileno: int) -> None:
         """
         Tell nobody any more: the descriptor is about to be closed.
         """
-        self._left.pop(fileno, None)
         if self._watchers.pop(fileno, None) is not None and not self._watchers:
-            self._reactor.removeReader(self)
-
-    def leave(self, fileno: int, untold: int) -> None:
-        """
-        Soon somebody else will L{follow}, or it will be closed and L{forget} be
-        called.  It was watched for all events.
-
-        @param untold: those that the leaving watcher has not acted on.
-        """
-        del self._watchers[fileno]
-        # It may have followed another, and have had no turn since.
-        self._left[fileno] = self._left.get(fileno, 0) | untold
-        if not self._watchers:
             self._reactor.removeReader(self)
 
     def soon(self, later: Any) -> None:
@@ -206,7 +190,7 @@ class Hub:
         for fileno, events in self._epoll.poll(0, BATCH):
             watcher = watchers.get(fileno)
             if watcher is None:
-                self._keepFor(fileno, events)
+                self._drop(fileno)
             elif fileno not in new:
                 try:
                     watcher.ready(events)
@@ -218,13 +202,10 @@ class Hub:
                         self.forget(fileno)
                         watcher.hubLost()
 
-    def _keepFor(self, fileno: int, events: int) -> None:
+    def _drop(self, fileno: int) -> None:
         """
-        Nobody watches this one now.
+        Nobody watches this one any more.
         """
-        if fileno in self._left:
-            self._left[fileno] |= events
-            return
         try:
             self._epoll.unregister(fileno)
         except OSError:
@@ -246,31 +227,21 @@ class _Untold:
     What a watcher is told of later, as it was there before it came.
     """
 
-    __slots__ = ("_fileno", "_hub", "_watcher")
+    __slots__ = ("_events", "_fileno", "_hub", "_watcher")
 
-    def __init__(self, hub: Hub, fileno: int, watcher: Any) -> None:
+    def __init__(self, hub: Hub, fileno: int, watcher: Any, events: int) -> None:
         self._hub = hub
         self._fileno = fileno
         self._watcher = watcher
+        self._events = events
 
     @property
     def isOver(self) -> bool:
         return self._hub._watchers.get(self._fileno) is not self._watcher
 
     def turnCame(self) -> None:
-        self._watcher.ready(self._hub._left.pop(self._fileno, 0))
+        self._watcher.ready(self._events)
 
     def hubLost(self) -> None:
         self._hub.forget(self._fileno)
         self._watcher.hubLost()
-
-
-WATCHED = 0
-if hasattr(select, "epoll"):
-    WATCHED = (
-        select.EPOLLET
-        | select.EPOLLIN
-        | select.EPOLLOUT
-        | select.EPOLLRDHUP
-        | select.EPOLLPRI
-    )

@@ -156,6 +156,18 @@ class Leg:
         if not self.ended:
             self.pump()
 
+    def start(self) -> None:
+        """
+        The socket is the relay's from now on.
+        """
+        transport, hub = self.transport, self._relay.hub
+        if not (isinstance(transport, HubConnection) and transport.letGo(self)):
+            transport.pauseProducing()
+            keepUrgentInline(self._socket)
+            hub.watch(self.fileno, self)
+        if self._held:
+            hub.soon(self)
+
     def deliver(self, data: bytes) -> None:
         """
         Send bytes that were received before the relay began, when it has.
@@ -322,12 +334,6 @@ class SpliceRelay:
         self._watch = watch
         self._finished = finished
         self.client = _ASLEEP
-        for transport in (client, target.transport):
-            if not (isinstance(transport, HubConnection) and transport.letGo()):
-                transport.pauseProducing()
-                keepUrgentInline(transport.socket)
-                # It is new to the hub, whoever had its number before.
-                hub.forget(transport.fileno())
         fromClient = self._client = Leg(self, client)
         fromTarget = self._target = Leg(self, target.transport)
         fromClient.peer = fromTarget
@@ -359,10 +365,8 @@ class SpliceRelay:
         Deliver what has come already, then all that comes.
         """
         self._watch.started(self)
-        for leg in (self._client, self._target):
-            self.hub.follow(leg.fileno, leg)
-            if leg._held:
-                self.hub.soon(leg)
+        self._client.start()
+        self._target.start()
 
     def abort(self, reason: str) -> None:
         """

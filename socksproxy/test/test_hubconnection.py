@@ -312,13 +312,10 @@ class HubConnectionTests(SynchronousTestCase):
                 raise ZeroDivisionError("a fault")
 
         fails: Any = Fails()
-        number = self.inner.fileno()
-        self.hub.watch(number, Watcher())
-        self.hub.leave(number, 0)
         self.assertRaises(ZeroDivisionError, self.begin, fails)
         self.assertTrue(fails.lost.check(ZeroDivisionError))
         self.assertEqual(self.outer.recv(1), b"")
-        self.assertEqual((self.hub._left, len(self.hub)), ({}, 0))
+        self.assertEqual(len(self.hub), 0)
 
     def test_fault(self) -> None:
         """
@@ -380,8 +377,7 @@ class HubConnectionTests(SynchronousTestCase):
         self.outer.send(b"x")
         self.turn()
         heir = Watcher()
-        ends.transport.letGo()
-        self.hub.follow(self.inner.fileno(), heir)
+        self.assertTrue(ends.transport.letGo(heir))
         self.turn()
         self.assertTrue(heir.events[0] & select.EPOLLIN)
         ends.transport.connectionLost(Failure(ConnectionDone()))
@@ -438,7 +434,7 @@ class WithoutHubTests(SynchronousTestCase):
         transport.resumeProducing()
         transport.write(b"x")
         transport.doWrite()
-        transport.letGo()
+        self.assertFalse(transport.letGo(Watcher()))
         transport.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(
             asked,

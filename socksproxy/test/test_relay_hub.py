@@ -151,14 +151,13 @@ class HubTests(SynchronousTestCase):
 
     def test_handedOver(self) -> None:
         """
-        What a watcher that left has not acted on is told to the next one, in its
-        turn, and from then on everything.
+        What a watcher has not acted on is told to the next one, in its turn, and
+        from then on everything.
         """
         first, second = Watcher(), Watcher()
         self.hub.watch(self.one.fileno(), first)
         self.hub.doRead()
-        self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.follow(self.one.fileno(), second)
+        self.hub.handOver(self.one.fileno(), second, select.EPOLLIN)
         self.hub.doRead()
         self.assertEqual((len(first.events), second.events), (1, []))
         self.reactor.advance(0)
@@ -169,31 +168,16 @@ class HubTests(SynchronousTestCase):
 
     def test_handedOverWithNothing(self) -> None:
         """
-        A watcher that has acted on everything leaves nothing to be told.
+        A watcher that has acted on everything leaves nothing to be told, and a
+        later one is told nothing that was meant for it.
         """
         second = Watcher()
         self.hub.watch(self.one.fileno(), Watcher())
         self.hub.doRead()
-        self.hub.leave(self.one.fileno(), 0)
-        self.hub.follow(self.one.fileno(), second)
+        self.hub.handOver(self.one.fileno(), second)
         self.hub.doRead()
         self.reactor.advance(0)
         self.assertEqual(second.events, [])
-
-    def test_toldToNobody(self) -> None:
-        """
-        What happens while nobody watches is told to the next watcher.
-        """
-        second = Watcher()
-        self.hub.watch(self.other.fileno(), Watcher())
-        self.hub.watch(self.one.fileno(), Watcher())
-        self.hub.doRead()
-        self.hub.leave(self.one.fileno(), 0)
-        self.other.send(b"x")
-        self.hub.doRead()
-        self.hub.follow(self.one.fileno(), second)
-        self.reactor.advance(0)
-        self.assertTrue(second.events[0] & select.EPOLLIN)
 
     def test_toldWithinABatch(self) -> None:
         """
@@ -206,8 +190,7 @@ class HubTests(SynchronousTestCase):
             def ready(self, events: int) -> None:
                 super().ready(events)
                 for end in (test.one, test.other):
-                    hub.leave(end.fileno(), 0)
-                    hub.follow(end.fileno(), heir)
+                    hub.handOver(end.fileno(), heir)
 
         first = HandsOver()
         for end in (self.one, self.other):
@@ -221,8 +204,7 @@ class HubTests(SynchronousTestCase):
         """
         second = Watcher()
         self.hub.watch(self.one.fileno(), Watcher())
-        self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.follow(self.one.fileno(), second)
+        self.hub.handOver(self.one.fileno(), second, select.EPOLLIN)
         self.hub.forget(self.one.fileno())
         self.reactor.advance(0)
         self.assertEqual(second.events, [])
@@ -238,77 +220,10 @@ class HubTests(SynchronousTestCase):
 
         faulty = Faulty()
         self.hub.watch(self.one.fileno(), Watcher())
-        self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.follow(self.one.fileno(), faulty)
+        self.hub.handOver(self.one.fileno(), faulty, select.EPOLLIN)
         self.reactor.advance(0)
         self.assertEqual((faulty.lost, len(self.hub)), (1, 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_leftAndClosed(self) -> None:
-        """
-        A descriptor that was left, forgotten and closed may be another one's
-        number now.
-        """
-        number = self.one.fileno()
-        self.hub.watch(number, Watcher())
-        self.hub.leave(number, 0)
-        self.hub.forget(number)
-        self.one.close()
-        third, _ = self.pair()
-        if third.fileno() != number:
-            os.dup2(third.fileno(), number)
-            self.addCleanup(os.close, number)
-        watcher = Watcher()
-        self.hub.watch(number, watcher)
-        self.hub.doRead()
-        self.assertEqual(watcher.events, [select.EPOLLOUT])
-
-    def test_leftBeforeItsTurn(self) -> None:
-        """
-        What a watcher was to be told when it left in its turn is told to the next.
-        """
-        second, third = Watcher(), Watcher()
-        self.hub.watch(self.one.fileno(), Watcher())
-        self.hub.doRead()
-        self.hub.leave(self.one.fileno(), select.EPOLLIN)
-        self.hub.follow(self.one.fileno(), second)
-        self.hub.leave(self.one.fileno(), select.EPOLLRDHUP)
-        self.hub.follow(self.one.fileno(), third)
-        self.reactor.advance(0)
-        self.assertEqual(second.events, [])
-        self.assertEqual(third.events, [select.EPOLLIN | select.EPOLLRDHUP])
-        self.hub.leave(self.one.fileno(), 0)
-        self.hub.follow(self.one.fileno(), second)
-        self.reactor.advance(0)
-        self.assertEqual(second.events, [])
-
-    def test_leftAndDropped(self) -> None:
-        """
-        A descriptor that was left and closed without a word is in nobody's way who
-        has its number now.
-        """
-        number = self.one.fileno()
-        self.hub.watch(number, Watcher())
-        self.hub.leave(number, select.EPOLLIN)
-        self.one.close()
-        third, _ = self.pair()
-        if third.fileno() != number:
-            os.dup2(third.fileno(), number)
-            self.addCleanup(os.close, number)
-        watcher = Watcher()
-        self.hub.watch(number, watcher)
-        self.hub.doRead()
-        self.reactor.advance(0)
-        self.assertEqual(watcher.events, [select.EPOLLOUT])
-
-    def test_followsNobody(self) -> None:
-        """
-        To follow where nobody has left is to watch.
-        """
-        watcher = Watcher()
-        self.hub.follow(self.one.fileno(), watcher)
-        self.hub.doRead()
-        self.assertEqual(watcher.events, [select.EPOLLOUT])
 
     def test_cannotBeWatched(self) -> None:
         """
@@ -409,8 +324,7 @@ class HubTests(SynchronousTestCase):
 
         class Faulty(Watcher):
             def ready(self, events: int) -> None:
-                hub.leave(number, 0)
-                hub.follow(number, heir)
+                hub.handOver(number, heir)
                 test.other.send(b"x")
                 raise ZeroDivisionError("a fault")
 

@@ -99,6 +99,7 @@ class Session:
             keepUrgentInline(inner)
             transport = HubConnection(inner, protocol, reactor, hub, address)
             transport.connected = 1
+            hub.watch(inner.fileno(), transport)
             protocol.makeConnection(transport)
             transports.append(transport)
         self.relay = client.relay = SpliceRelay(
