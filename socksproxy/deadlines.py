@@ -43,8 +43,10 @@ class Deadlines(Generic[_T]):
         before.
         """
         if self.seconds:
-            self._due.pop(thing, None)
-            self._due[thing] = self._clock.seconds() + self.seconds
+            due = self._due
+            if thing in due:
+                del due[thing]
+            due[thing] = self._clock.seconds() + self.seconds
             if self._call is None:
                 self._call = self._clock.callLater(self.seconds, self._sweep)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -21,7 +22,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.tcp import Connection, Port
 from twisted.python.failure import Failure
 
-__all__ = ["HubConnection", "acceptThrough", "keepUrgentInline"]
+__all__ = ["HubConnection", "acceptThrough", "keepUrgentInline", "transportAddress"]
 
 TransportAddress = IPv4Address | IPv6Address
 
@@ -185,10 +186,10 @@ class HubConnection(Connection):
         return -1 if sock is None else sock.fileno()
 
     def getHost(self) -> TransportAddress:
-        return _transportAddress(self.socket.getsockname())
+        return transportAddress(*self.socket.getsockname())
 
     def getPeer(self) -> TransportAddress:
-        return _transportAddress(self._peer)
+        return transportAddress(*self._peer)
 
     # Who watches is asked only when there is something to change.
 
@@ -337,5 +338,12 @@ class _Accepted(HubConnection):
     _tlsClientDefault = False
 
 
-def _transportAddress(address: tuple[Any, ...]) -> TransportAddress:
+@lru_cache(maxsize=256)
+def transportAddress(*address: Any) -> TransportAddress:
+    """
+    The same place is asked for more than once, and to make its address takes as long
+    as a system call.
+
+    @param address: as the socket module writes it.
+    """
     return (IPv6Address if ":" in address[0] else IPv4Address)("TCP", *address)

@@ -5,7 +5,6 @@ only one here that knows the transport.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -169,7 +168,7 @@ class Handshake(Protocol):
         if bound.host not in ("0.0.0.0", "::"):
             return bound
         if self.proxy is not None:
-            return replace(self.proxy, port=bound.port)
+            return Address(self.proxy.type, self.proxy.host, bound.port)
         try:
             return Address.ip(self.transport.getPeer().host, bound.port)
         except (AttributeError, ValueError):

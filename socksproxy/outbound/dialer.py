@@ -72,7 +72,9 @@ class Dialer:
         self._stagger = stagger
         self._localEnd = localEnd
         self._watcher = reactor if hub is None else hub
-        self._attempt = attempt or (Attempt if hub is None else HubAttempt)
+        self._attempt: Callable[..., Attempt] = attempt or (
+            Attempt if hub is None else HubAttempt
+        )
 
     def dial(
         self, addresses: Sequence[Address], adopt: Callable[[Attempt], _T]
@@ -91,7 +93,11 @@ class Dialer:
         """
         if len(addresses) == 1:
             return self._dialOne(addresses[0], adopt)
-        race = _Race(self._reactor, self._stagger, self._make, interleaved(addresses))
+
+        def make(*args: Any) -> Attempt:
+            return self._attempt(self._watcher, *args, self._localEnd)
+
+        race = _Race(self._reactor, self._stagger, make, interleaved(addresses))
         race.startNext()
         return race.result.addCallback(adopt)
 
@@ -117,19 +123,13 @@ class Dialer:
             result.errback(failure)
 
         result: Deferred[_T] = Deferred(abandon)
-        attempt = self._make(address, succeeded, failed)
+        attempt = self._attempt(
+            self._watcher, address, succeeded, failed, self._localEnd
+        )
         failure = attempt.start()
         if failure is not None:
             result.errback(failure)
         return result
-
-    def _make(
-        self,
-        address: Address,
-        succeeded: Callable[[Attempt], object],
-        failed: Callable[[Attempt, Exception], object],
-    ) -> Attempt:
-        return self._attempt(self._watcher, address, succeeded, failed, self._localEnd)
 
 
 class _Race:

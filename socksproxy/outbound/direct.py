@@ -41,6 +41,9 @@ from socksproxy.wire.constants import AddressType
 
 __all__ = ["DirectConnector"]
 
+# An enumeration's attributes are dear to look up.
+_NAME = AddressType.NAME
+
 
 @implementer(IConnector, IBinder, IAssociator, INameResolver)
 class DirectConnector:
@@ -89,7 +92,7 @@ class DirectConnector:
         self, request: Request, session: ISession, protocolFactory: IProtocolFactory
     ) -> Deferred[IProtocol]:
         destination = request.destination
-        if destination.type == AddressType.NAME:
+        if destination.type == _NAME:
             resolved = self._resolver.resolve(destination)
             return resolved.addCallback(self._dial, request, session, protocolFactory)
         return self._dial([destination], request, session, protocolFactory)
@@ -106,7 +109,7 @@ class DirectConnector:
 
     def addressOf(self, request: Request, session: ISession) -> Deferred[Address]:
         destination = request.destination
-        if destination.type == AddressType.NAME:
+        if destination.type == _NAME:
             found = self._resolver.resolve(destination)
         else:
             found = succeed([destination])
@@ -114,7 +117,7 @@ class DirectConnector:
 
     def nameOf(self, request: Request, session: ISession) -> Deferred[Address]:
         destination = request.destination
-        if destination.type == AddressType.NAME:
+        if destination.type == _NAME:
             return fail(HostUnreachable("only an address has a name to be found"))
         if not session.policy.permitsAddress(destination, request, session):
             return fail(NotAllowed("a rule refuses the address"))

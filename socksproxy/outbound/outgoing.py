@@ -8,19 +8,15 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.python.failure import Failure
 
-from socksproxy.hubconnection import HubConnection
+from socksproxy.hubconnection import HubConnection, TransportAddress, transportAddress
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
 __all__ = ["OutgoingConnection", "adopt", "tellEnds"]
-
-# An enumeration's attributes are dear to look up.
-_IPV6 = AddressType.IPV6
 
 
 def adopt(
@@ -41,10 +37,9 @@ def adopt(
     @raise NoProtocol: C{protocolFactory} does not want it; whatever is raised, it
         is closed.
     """
-    isIPv6 = address.type == _IPV6
-    peer = (IPv6Address if isIPv6 else IPv4Address)("TCP", address.host, address.port)
+    peer = (address.host, address.port)
     try:
-        protocol = protocolFactory.buildProtocol(peer)
+        protocol = protocolFactory.buildProtocol(transportAddress(*peer))
         if protocol is None:
             raise NoProtocol()
     except BaseException:
@@ -52,9 +47,7 @@ def adopt(
             hub.forget(connected.fileno())
         connected.close()
         raise
-    OutgoingConnection(
-        connected, protocol, reactor, hub, (address.host, address.port)
-    ).begin(told)
+    OutgoingConnection(connected, protocol, reactor, hub, peer).begin(told)
     return protocol
 
 
@@ -64,7 +57,7 @@ class OutgoingConnection(HubConnection):
     made.
     """
 
-    _host: IPv4Address | IPv6Address | None = None
+    _host: TransportAddress | None = None
     # Whoever counts it.
     _counting: tuple[Callable[[], object], ...] = ()
 
@@ -82,13 +75,11 @@ class OutgoingConnection(HubConnection):
         Another proxy has said from where to where its connection is.
         """
         if host is not None:
-            isIPv6 = host.type == _IPV6
-            kind = IPv6Address if isIPv6 else IPv4Address
-            self._host = kind("TCP", host.host, host.port)
+            self._host = transportAddress(host.host, host.port)
         if peer is not None:
             self._peer = (peer.host, peer.port)
 
-    def getHost(self) -> IPv4Address | IPv6Address:
+    def getHost(self) -> TransportAddress:
         return super().getHost() if self._host is None else self._host
 
     def connectionLost(self, reason: Failure) -> None:

@@ -277,6 +277,8 @@ class Leg:
         """
         Let go of everything, and tell the transport.
         """
+        self.isOver = True
+        self._relay.hub.forget(self.fileno)
         if self._pipe is not None:
             if self._inPipe:
                 self._inPipe = 0
@@ -409,10 +411,6 @@ class SpliceRelay:
         if finished is None:
             return
         self._watch.finished(self)
-        legs = (self._client, self._target)
-        for leg in legs:
-            leg.isOver = True
-            self.hub.forget(leg.fileno)
-        for leg in legs:
+        for leg in (self._client, self._target):
             leg.close(_DONE if leg is gone else failure)
         finished(reason)

@@ -117,11 +117,11 @@ class Admission:
         @return: whether it is its turn.  Otherwise its C{turnCame} is called
             when there is room.
         """
-        if self._isFull():
+        if self._maxConnections and self._isFull():
             self._waiting[session] = None
             return False
         self._admit(session)
-        if self._isFull():
+        if self._maxConnections and self._isFull():
             self._pause(
                 "There are {limit} clients, as many as there may be: others wait.",
                 self._maxConnections,

@@ -109,7 +109,8 @@ class _State(Enum):
 
 
 # An enumeration's attributes are dear to look up.
-_CONNECT, _UDP_ASSOCIATE = Command.CONNECT, Command.UDP_ASSOCIATE
+_CONNECT = Command.CONNECT
+_IPV4 = AddressType.IPV4
 _SUCCEEDED = ReplyCode.SUCCEEDED
 _WAITING, _HANDSHAKE, _CONNECTING, _RELAYING, _CLOSING, _GONE = _State
 
@@ -173,17 +174,17 @@ class Session(Protocol):
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        address: Any = self._address
-        self._isDirect = isPlain(transport)
-        isTCP = isinstance(address, (IPv4Address, IPv6Address))
-        # To make another address would cost as much as a system call.
-        self.peer = address if isTCP and self._isDirect else transport.getPeer()
-        if (
-            isTCP
-            and not isinstance(transport, HubConnection)
-            and hasattr(transport, "setTcpNoDelay")
-        ):
-            transport.setTcpNoDelay(True)
+        if isinstance(transport, HubConnection):
+            # To make another address would cost as much as a system call.
+            assert self._address is not None
+            self.peer = self._address
+            self._isDirect = True
+        else:
+            self.peer = transport.getPeer()
+            self._isDirect = isPlain(transport)
+            isTCP = isinstance(self.peer, (IPv4Address, IPv6Address))
+            if isTCP and hasattr(transport, "setTcpNoDelay"):
+                transport.setTcpNoDelay(True)
         if self._factory.admission.opened(self):
             self._begin()
         else:
@@ -454,14 +455,14 @@ class Session(Protocol):
             return
         factory, request = self._factory, self.request
         assert request is not None
-        if request.command == _UDP_ASSOCIATE:
-            self._associate(request)
-            return
         try:
             if request.command == _CONNECT:
                 connecting = factory.connector.connect(
                     request, self, factory.targetFactory
                 )
+            elif request.command == Command.UDP_ASSOCIATE:
+                self._associate(request)
+                return
             elif request.command == Command.BIND:
                 assert factory.binder is not None
                 connecting = factory.binder.bind(
@@ -545,12 +546,7 @@ class Session(Protocol):
     def _associate(self, request: Request) -> None:
         associations = self._factory.associations
         assert associations is not None
-        try:
-            associating = associations.associate(request, self)
-        except Exception:
-            self._connectFailed(Failure())
-            return
-        self._pending = associating
+        self._pending = associating = associations.associate(request, self)
         associating.addCallback(self._associated).addErrback(self._connectFailed)
 
     def _associated(self, relay: DatagramRelay) -> None:
@@ -711,7 +707,7 @@ def _addressOf(address: IAddress) -> Address:
     BND.ADDR and BND.PORT of a connection's own end, as far as it has such.
     """
     if isinstance(address, IPv4Address):
-        return Address(AddressType.IPV4, address.host, address.port)
+        return Address(_IPV4, address.host, address.port)
     if isinstance(address, IPv6Address):
         return Address.ip(address.host, address.port)
     return Address.UNSPECIFIED

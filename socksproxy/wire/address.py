@@ -4,11 +4,10 @@ Where something is: an IPv4 address, an IPv6 address or a name, with a port.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from socket import inet_ntoa
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from socksproxy.wire.buffer import ReceiveBuffer
 from socksproxy.wire.constants import AddressType, ReplyCode
@@ -53,8 +52,13 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class _Address(NamedTuple):
+    type: AddressType
+    host: str
+    port: int
+
+
+class Address(_Address):
     """
     An address of RFC 1928 section 5.
 
@@ -69,9 +73,7 @@ class Address:
     @ivar port: 0 to 65535.
     """
 
-    type: AddressType
-    host: str
-    port: int
+    __slots__ = ()
 
     UNSPECIFIED: ClassVar[Address]
     """

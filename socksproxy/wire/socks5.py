@@ -6,6 +6,7 @@ sub-negotiation (RFC 1929), and its datagrams.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from socksproxy.wire.address import Address
 from socksproxy.wire.buffer import ReceiveBuffer
@@ -49,8 +50,7 @@ def _head(buffer: ReceiveBuffer) -> bytes | None:
     return head
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
+class Greeting(NamedTuple):
     """
     The client's first message: C{VER NMETHODS METHODS} (RFC 1928 section 3).
 
@@ -74,8 +74,7 @@ class Greeting:
         return bytes((SOCKS5_VERSION, len(self.methods))) + self.methods
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """
     The server's choice: C{VER METHOD} (RFC 1928 section 3).
 
@@ -146,8 +145,7 @@ class Login:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class LoginAnswer:
+class LoginAnswer(NamedTuple):
     """
     C{VER STATUS} (RFC 1929), the version being the one that the client sent.
 
@@ -174,8 +172,7 @@ class LoginAnswer:
         return bytes((self.version, self.status))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """
     C{VER CMD RSV ATYP DST.ADDR DST.PORT} (RFC 1928 section 4).  What a client
     puts into RSV is ignored.
@@ -202,8 +199,7 @@ class Request:
         return bytes((SOCKS5_VERSION, self.command, 0)) + self.destination.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """
     C{VER REP RSV ATYP BND.ADDR BND.PORT} (RFC 1928 section 6).
     """
@@ -241,8 +237,7 @@ and a port.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """
     C{RSV FRAG ATYP DST.ADDR DST.PORT DATA} (RFC 1928 section 7), one whole UDP
     payload.  What a client puts into RSV is ignored.
