@@ -186,7 +186,7 @@ class HubConnection(Connection):
         return -1 if sock is None else sock.fileno()
 
     def getHost(self) -> TransportAddress:
-        return transportAddress(*self.socket.getsockname())
+        return _transportAddress(*self.socket.getsockname())
 
     def getPeer(self) -> TransportAddress:
         return transportAddress(*self._peer)
@@ -338,12 +338,12 @@ class _Accepted(HubConnection):
     _tlsClientDefault = False
 
 
-@lru_cache(maxsize=256)
-def transportAddress(*address: Any) -> TransportAddress:
-    """
-    The same place is asked for more than once, and to make its address takes as long
-    as a system call.
-
-    @param address: as the socket module writes it.
-    """
+def _transportAddress(*address: Any) -> TransportAddress:
     return (IPv6Address if ":" in address[0] else IPv4Address)("TCP", *address)
+
+
+transportAddress = lru_cache(maxsize=256)(_transportAddress)
+"""
+The Twisted address of what the socket module writes as a host, a port and so on.
+Others' are asked for more than once, and to make one takes as long as a system call.
+"""

@@ -198,7 +198,8 @@ def _log(line: str) -> None:
 
 
 def _requested(client: IAddress, request: Request) -> str:
-    user = printable(request.identity.name) or "-"
+    name = request.identity.name
+    user = printable(name) if name else "-"
     command = _COMMANDS.get(request.command) or f"{request.command:#04x}"
     return f"{addressText(client)} {user} {command} {request.destination}"
 

@@ -63,10 +63,6 @@ __all__ = ["Session"]
 
 log = Logger()
 
-# What is none of these is a Deferred, which is dear to ask for: it is an
-# abstract base class's instance.
-_STEPS = (Request, Continue, Denied, Handover)
-
 _LEFT = "the client left while it waited"
 
 EARLY_DATA = 1 << 16
@@ -307,9 +303,9 @@ class Session(Protocol):
         """
         A new deadline takes the place of the last one.
         """
-        if self._deadlines is not None:
-            self._deadlines.stop(self)
-        self._deadlines = deadlines
+        last, self._deadlines = self._deadlines, deadlines
+        if last is not None:
+            last.stop(self)
         if deadlines is not None:
             deadlines.start(self)
 
@@ -326,7 +322,8 @@ class Session(Protocol):
             if dialect is None:
                 self._refuse(f"first byte {first[0]:#04x} is of no known protocol")
                 return
-        while True:
+        goesOn = True
+        while goesOn:
             try:
                 step = dialect.advance(self._received)
             except RemoteProtocolError as wrong:
@@ -339,31 +336,28 @@ class Session(Protocol):
                 if self._clientEnded:
                     self._refuse("the client left during the handshake")
                 return
-            if not isinstance(step, _STEPS):
-                self._pending = step
-                self.transport.pauseProducing()
-                step.addCallback(self._stepCame).addErrback(self._stepFailed)
-                return
-            if not self._take(step):
-                return
+            goesOn = self._take(step)
 
-    def _take(self, step: DialectStep) -> bool:
+    def _take(self, step: DialectStep | Deferred[DialectStep]) -> bool:
         """
-        @return: whether the handshake goes on.
+        @return: whether the handshake goes on at once.
         """
+        if isinstance(step, Continue):
+            self._send(step.response)
+            if step.securityLayer is not None:
+                self._secure(step.securityLayer)
+            return self._state is _HANDSHAKE
         if isinstance(step, Request):
             self._requested(step)
-            return False
-        if isinstance(step, Denied):
+        elif isinstance(step, Denied):
             self._refuse(step.reason, step.response)
-            return False
-        if isinstance(step, Handover):
+        elif isinstance(step, Handover):
             self._handOver(step.conversation)
-            return False
-        self._send(step.response)
-        if step.securityLayer is not None:
-            self._secure(step.securityLayer)
-        return self._state is _HANDSHAKE
+        else:
+            self._pending = step
+            self.transport.pauseProducing()
+            step.addCallback(self._stepCame).addErrback(self._stepFailed)
+        return False
 
     def _send(self, data: bytes) -> None:
         """

@@ -93,14 +93,14 @@ class SOCKS5Dialect:
         self, received: ReceiveBuffer, negotiation: INegotiation
     ) -> DialectStep | Deferred[DialectStep] | None:
         step = negotiation.advance(received)
-        if isinstance(step, Deferred):
-            return step.addCallback(self._decide)
         if isinstance(step, Granted):
             if step.response or step.securityLayer is not None:
                 return self._decide(step)
             # Nothing to send: on with the request, which may be here already.
             self._identity = step.identity
             return self._readRequest(received, step.identity) if received else None
+        if isinstance(step, Deferred):
+            return step.addCallback(self._decide)
         return None if step is None else self._decide(step)
 
     def _decide(self, step: NegotiationStep) -> DialectStep:
