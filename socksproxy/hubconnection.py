@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -121,6 +122,9 @@ class HubConnection(Connection):
     logstr = "socksproxy connection"
     _tlsClientDefault = True
 
+    # Whoever counts it.
+    _counting: tuple[Callable[[], object], ...] = ()
+
     # There may be very many that have nothing to do.
     __slots__ = ("_hub", "_isWatching", "_peer", "_ready", "_wanted")
 
@@ -180,6 +184,15 @@ class HubConnection(Connection):
             self._wanted &= ~IN
             self.startReading()
 
+    def whenClosed(self, closed: Callable[[], object]) -> None:
+        """
+        @param closed: called once, when it is gone; so are those of others.
+        """
+        if self.disconnected:
+            closed()
+        else:
+            self._counting += (closed,)
+
     def fileno(self) -> int:
         # Twisted's keep the socket's method, which takes memory.
         sock: socket.socket | None = getattr(self, "socket", None)
@@ -202,6 +215,9 @@ class HubConnection(Connection):
 
     def stopReading(self) -> None:
         self._wantNot(IN)
+
+    # Twisted's calls it, which is a call more.
+    pauseProducing = stopReading
 
     def stopWriting(self) -> None:
         self._wantNot(OUT)
@@ -326,6 +342,8 @@ class HubConnection(Connection):
         sock.close()
         del self.socket, self.protocol
         protocol.connectionLost(reason)
+        for closed in self._counting:
+            closed()
 
 
 class _Accepted(HubConnection):

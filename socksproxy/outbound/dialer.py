@@ -91,22 +91,9 @@ class Dialer:
             error so far, or L{CancelledError
             <twisted.internet.defer.CancelledError>} where there is none.
         """
-        if len(addresses) == 1:
-            return self._dialOne(addresses[0], adopt)
-
-        def make(*args: Any) -> Attempt:
-            return self._attempt(self._watcher, *args, self._localEnd)
-
-        race = _Race(self._reactor, self._stagger, make, interleaved(addresses))
-        race.startNext()
-        return race.result.addCallback(adopt)
-
-    def _dialOne(
-        self, address: Address, adopt: Callable[[Attempt], _T]
-    ) -> Deferred[_T]:
-        """
-        There is no race with one runner.
-        """
+        if len(addresses) > 1:
+            return self._race(addresses).addCallback(adopt)
+        # There is no race with one runner.
 
         def abandon(result: Deferred[_T]) -> None:
             attempt.abandon()
@@ -124,12 +111,20 @@ class Dialer:
 
         result: Deferred[_T] = Deferred(abandon)
         attempt = self._attempt(
-            self._watcher, address, succeeded, failed, self._localEnd
+            self._watcher, addresses[0], succeeded, failed, self._localEnd
         )
         failure = attempt.start()
         if failure is not None:
             result.errback(failure)
         return result
+
+    def _race(self, addresses: Sequence[Address]) -> Deferred[Attempt]:
+        def make(*args: Any) -> Attempt:
+            return self._attempt(self._watcher, *args, self._localEnd)
+
+        race = _Race(self._reactor, self._stagger, make, interleaved(addresses))
+        race.startNext()
+        return race.result
 
 
 class _Race:

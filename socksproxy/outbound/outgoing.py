@@ -5,18 +5,19 @@ Connections that we have opened, or waited for, by ourselves.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from twisted.python.failure import Failure
 
 from socksproxy.hubconnection import HubConnection, TransportAddress, transportAddress
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
 __all__ = ["OutgoingConnection", "adopt", "tellEnds"]
+
+# An enumeration's attributes are dear to look up.
+_IPV4 = AddressType.IPV4
 
 
 def adopt(
@@ -57,37 +58,32 @@ class OutgoingConnection(HubConnection):
     made.
     """
 
-    _host: TransportAddress | None = None
-    # Whoever counts it.
-    _counting: tuple[Callable[[], object], ...] = ()
+    # What another proxy has said.
+    _bound: Address | None = None
 
-    def whenClosed(self, closed: Callable[[], object]) -> None:
+    @property
+    def bound(self) -> Address:
         """
-        @param closed: called once, when it is gone; so are those of others.
+        Its own end, as BND.ADDR and BND.PORT have it.
         """
-        if self.disconnected:
-            closed()
-        else:
-            self._counting += (closed,)
+        if self._bound is not None:
+            return self._bound
+        host, port = self.socket.getsockname()[:2]
+        return Address.ip(host, port) if ":" in host else Address(_IPV4, host, port)
 
     def tellEnds(self, host: Address | None, peer: Address | None) -> None:
         """
         Another proxy has said from where to where its connection is.
         """
         if host is not None:
-            self._host = transportAddress(host.host, host.port)
+            self._bound = host
         if peer is not None:
             self._peer = (peer.host, peer.port)
 
     def getHost(self) -> TransportAddress:
-        return super().getHost() if self._host is None else self._host
-
-    def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
-        if self._counting:
-            counting, self._counting = self._counting, ()
-            for closed in counting:
-                closed()
+        if self._bound is None:
+            return super().getHost()
+        return transportAddress(self._bound.host, self._bound.port)
 
 
 def tellEnds(

@@ -156,18 +156,6 @@ class Leg:
         if not self.ended:
             self.pump()
 
-    def start(self) -> None:
-        """
-        The socket is the relay's from now on.
-        """
-        transport, hub = self.transport, self._relay.hub
-        if not (isinstance(transport, HubConnection) and transport.letGo(self)):
-            transport.pauseProducing()
-            keepUrgentInline(self._socket)
-            hub.watch(self.fileno, self)
-        if self._held:
-            hub.soon(self)
-
     def deliver(self, data: bytes) -> None:
         """
         Send bytes that were received before the relay began, when it has.
@@ -345,8 +333,8 @@ class SpliceRelay:
         early = target.takeEarly()
         if early:
             fromTarget.deliver(early)
-        # Nobody wants to know of its end but the relay, which makes it.
-        target.transport.protocol = _ASLEEP
+        # Nobody wants to know of their end but the relay, which makes it.
+        client.protocol = target.transport.protocol = _ASLEEP
 
     @property
     def bytesSent(self) -> int:
@@ -367,8 +355,15 @@ class SpliceRelay:
         Deliver what has come already, then all that comes.
         """
         self._watch.started(self)
-        self._client.start()
-        self._target.start()
+        hub = self.hub
+        for leg in (self._client, self._target):
+            transport = leg.transport
+            if not (isinstance(transport, HubConnection) and transport.letGo(leg)):
+                transport.pauseProducing()
+                keepUrgentInline(transport.socket)
+                hub.watch(leg.fileno, leg)
+            if leg._held:
+                hub.soon(leg)
 
     def abort(self, reason: str) -> None:
         """

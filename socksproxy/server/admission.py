@@ -120,7 +120,8 @@ class Admission:
         if self._maxConnections and self._isFull():
             self._waiting[session] = None
             return False
-        self._admit(session)
+        self._admitted.add(session)
+        self._left -= DESCRIPTORS
         if self._maxConnections and self._isFull():
             self._pause(
                 "There are {limit} clients, as many as there may be: others wait.",
@@ -134,10 +135,6 @@ class Admission:
             elif self._left < NARROW:
                 self._acceptFewer()
         return True
-
-    def _admit(self, session: Session) -> None:
-        self._admitted.add(session)
-        self._left -= DESCRIPTORS
 
     def took(self, descriptors: int) -> None:
         """
@@ -164,7 +161,8 @@ class Admission:
         while self._waiting and not self._isFull():
             nextOne = next(iter(self._waiting))
             del self._waiting[nextOne]
-            self._admit(nextOne)
+            self._admitted.add(nextOne)
+            self._left -= DESCRIPTORS
             nextOne.turnCame()
         if self._isPaused:
             self._resume()

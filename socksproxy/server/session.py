@@ -44,6 +44,7 @@ from socksproxy.interfaces import (
     ISession,
     Request,
 )
+from socksproxy.outbound.outgoing import OutgoingConnection
 from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
@@ -106,7 +107,6 @@ class _State(Enum):
 
 # An enumeration's attributes are dear to look up.
 _CONNECT = Command.CONNECT
-_IPV4 = AddressType.IPV4
 _SUCCEEDED = ReplyCode.SUCCEEDED
 _WAITING, _HANDSHAKE, _CONNECTING, _RELAYING, _CLOSING, _GONE = _State
 
@@ -587,10 +587,14 @@ class Session(Protocol):
             return
         assert self._dialect is not None and self.request is not None
         try:
-            # BIND's second answer tells who it is that has connected.
-            isOwn = self.request.command == _CONNECT
             transport = target.transport
-            bound = _addressOf(transport.getHost() if isOwn else transport.getPeer())
+            if self.request.command != _CONNECT:
+                # BIND's second answer tells who it is that has connected.
+                bound = _addressOf(transport.getPeer())
+            elif isinstance(transport, OutgoingConnection):
+                bound = transport.bound
+            else:
+                bound = _addressOf(transport.getHost())
             answer = self._dialect.answer(_SUCCEEDED, bound)
         except Exception:
             target.abort()
@@ -701,7 +705,7 @@ def _addressOf(address: IAddress) -> Address:
     BND.ADDR and BND.PORT of a connection's own end, as far as it has such.
     """
     if isinstance(address, IPv4Address):
-        return Address(_IPV4, address.host, address.port)
+        return Address(AddressType.IPV4, address.host, address.port)
     if isinstance(address, IPv6Address):
         return Address.ip(address.host, address.port)
     return Address.UNSPECIFIED
