@@ -23,6 +23,9 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.tcp import Connection, Port
 from twisted.python.failure import Failure
 
+from socksproxy.wire.address import Address
+from socksproxy.wire.constants import AddressType
+
 __all__ = ["HubConnection", "acceptThrough", "keepUrgentInline", "transportAddress"]
 
 TransportAddress = IPv4Address | IPv6Address
@@ -43,6 +46,9 @@ ROUNDS = 8
 """
 How often it is read from, or written to, in one turn.
 """
+
+# An enumeration's attributes are dear to look up.
+_IPV4 = AddressType.IPV4
 
 _DONE = Failure(ConnectionDone())
 _LOST = Failure(ConnectionLost())
@@ -73,7 +79,8 @@ def acceptThrough(hub: Any, port: object) -> None:
         reactor: Any,
     ) -> HubConnection:
         sock.setblocking(False)
-        connection = _Accepted(sock, protocol, reactor, hub, client)
+        connection = HubConnection(sock, protocol, reactor, hub, client)
+        connection._tlsClientDefault = False
         connection.connected = 1
         connection._wanted = IN
         hub.watch(sock.fileno(), connection)
@@ -120,13 +127,21 @@ class HubConnection(Connection):
     """
 
     logstr = "socksproxy connection"
-    _tlsClientDefault = True
 
+    # What another proxy has said, if it is one that another proxy has made.
+    _bound: Address | None = None
     # Whoever counts it.
     _counting: tuple[Callable[[], object], ...] = ()
 
     # There may be very many that have nothing to do.
-    __slots__ = ("_hub", "_isWatching", "_peer", "_ready", "_wanted")
+    __slots__ = (
+        "_hub",
+        "_isWatching",
+        "_peer",
+        "_ready",
+        "_tlsClientDefault",
+        "_wanted",
+    )
 
     def __init__(
         self,
@@ -149,6 +164,7 @@ class HubConnection(Connection):
         self.protocol = protocol
         self._hub = hub
         self._peer = peer
+        self._tlsClientDefault = True
         # Masks: what it wants to do, and what the socket can do, as far as is known.
         self._wanted = 0
         self._ready = OUT
@@ -198,7 +214,28 @@ class HubConnection(Connection):
         sock: socket.socket | None = getattr(self, "socket", None)
         return -1 if sock is None else sock.fileno()
 
+    @property
+    def bound(self) -> Address:
+        """
+        L{getHost} as BND.ADDR and BND.PORT have it.
+        """
+        if self._bound is not None:
+            return self._bound
+        host, port = self.socket.getsockname()[:2]
+        return Address.ip(host, port) if ":" in host else Address(_IPV4, host, port)
+
+    def tellEnds(self, host: Address | None, peer: Address | None) -> None:
+        """
+        Another proxy has said from where to where its connection is.
+        """
+        if host is not None:
+            self._bound = host
+        if peer is not None:
+            self._peer = (peer.host, peer.port)
+
     def getHost(self) -> TransportAddress:
+        if self._bound is not None:
+            return transportAddress(self._bound.host, self._bound.port)
         return _transportAddress(*self.socket.getsockname())
 
     def getPeer(self) -> TransportAddress:
@@ -277,9 +314,10 @@ class HubConnection(Connection):
         self.connectionLost(_LOST)
 
     def _read(self) -> None:
+        size = self.bufferSize
         for _ in range(ROUNDS):
             try:
-                data = self.socket.recv(self.bufferSize)
+                data = self.socket.recv(size)
             except BlockingIOError:
                 self._ready &= ~IN
                 return
@@ -290,7 +328,7 @@ class HubConnection(Connection):
                 self.stopReading()
                 self.readConnectionLost(_DONE)
                 return
-            if len(data) < self.bufferSize:
+            if len(data) < size:
                 self._ready &= ~IN
             self.protocol.dataReceived(data)
             if not (self._ready & READABLE and self._wanted & IN):
@@ -344,16 +382,6 @@ class HubConnection(Connection):
         protocol.connectionLost(reason)
         for closed in self._counting:
             closed()
-
-
-class _Accepted(HubConnection):
-    """
-    One whose other end has opened it.
-    """
-
-    __slots__ = ()
-
-    _tlsClientDefault = False
 
 
 def _transportAddress(*address: Any) -> TransportAddress:

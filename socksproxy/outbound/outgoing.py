@@ -10,14 +10,11 @@ from typing import Any
 from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
-from socksproxy.hubconnection import HubConnection, TransportAddress, transportAddress
+from socksproxy.hubconnection import HubConnection, transportAddress
 from socksproxy.wire.address import Address
 from socksproxy.wire.constants import AddressType
 
-__all__ = ["OutgoingConnection", "adopt", "tellEnds"]
-
-# An enumeration's attributes are dear to look up.
-_IPV4 = AddressType.IPV4
+__all__ = ["adopt", "tellEnds"]
 
 
 def adopt(
@@ -48,42 +45,8 @@ def adopt(
             hub.forget(connected.fileno())
         connected.close()
         raise
-    OutgoingConnection(connected, protocol, reactor, hub, peer).begin(told)
+    HubConnection(connected, protocol, reactor, hub, peer).begin(told)
     return protocol
-
-
-class OutgoingConnection(HubConnection):
-    """
-    The transport of a connection that may stand for one that another proxy has
-    made.
-    """
-
-    # What another proxy has said.
-    _bound: Address | None = None
-
-    @property
-    def bound(self) -> Address:
-        """
-        Its own end, as BND.ADDR and BND.PORT have it.
-        """
-        if self._bound is not None:
-            return self._bound
-        host, port = self.socket.getsockname()[:2]
-        return Address.ip(host, port) if ":" in host else Address(_IPV4, host, port)
-
-    def tellEnds(self, host: Address | None, peer: Address | None) -> None:
-        """
-        Another proxy has said from where to where its connection is.
-        """
-        if host is not None:
-            self._bound = host
-        if peer is not None:
-            self._peer = (peer.host, peer.port)
-
-    def getHost(self) -> TransportAddress:
-        if self._bound is None:
-            return super().getHost()
-        return transportAddress(self._bound.host, self._bound.port)
 
 
 def tellEnds(

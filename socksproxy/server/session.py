@@ -44,7 +44,6 @@ from socksproxy.interfaces import (
     ISession,
     Request,
 )
-from socksproxy.outbound.outgoing import OutgoingConnection
 from socksproxy.relay.choice import isPlain, relayBetween
 from socksproxy.relay.datagrams import DatagramRelay
 from socksproxy.relay.relay import ProtocolRelay, RelayEnd, endWriting, keepAlive
@@ -591,7 +590,7 @@ class Session(Protocol):
             if self.request.command != _CONNECT:
                 # BIND's second answer tells who it is that has connected.
                 bound = _addressOf(transport.getPeer())
-            elif isinstance(transport, OutgoingConnection):
+            elif isinstance(transport, HubConnection):
                 bound = transport.bound
             else:
                 bound = _addressOf(transport.getHost())

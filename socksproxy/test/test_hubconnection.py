@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from socksproxy.hubconnection import ROUNDS, HubConnection, _Accepted, acceptThrough
+from socksproxy.hubconnection import ROUNDS, HubConnection, acceptThrough
 from socksproxy.relay.hub import Hub
 from socksproxy.test.relaysuite import tcpPair
 from socksproxy.test.test_auth_certificate import noTLS
@@ -343,7 +343,6 @@ class HubConnectionTests(SynchronousTestCase):
         ends.transport.startTLS(context)
         self.turns(2)
         self.assertEqual(self.outer.recv(1), b"\x16")
-        self.assertFalse(_Accepted._tlsClientDefault)
 
     def test_lostOnce(self) -> None:
         """
@@ -483,6 +482,8 @@ class AcceptThroughTests(SynchronousTestCase):
         self.addCleanup(lambda: transport.connectionLost(Failure(ConnectionDone())))
         self.assertIsInstance(transport, HubConnection)
         self.assertTrue(transport.getTcpNoDelay())
+        # It is the server of TLS, too.
+        self.assertFalse(transport._tlsClientDefault)
         self.assertEqual(built[0].received, [b"x"])
 
     def test_others(self) -> None:

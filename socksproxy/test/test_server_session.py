@@ -8,6 +8,7 @@ import errno
 import os
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol
@@ -344,7 +345,7 @@ class HandshakeTests(SessionTestCase):
         self.assertEqual(len(options), 1)
         self.clock.advance(0.1)
         self.assertEqual(options[1:], [("keepalive", True)] * 2)
-        transport = TCPTransport()
+        transport = TCPTransport(peerAddress=UNIXAddress(b"/client"))
         self.factory.buildProtocol(None).makeConnection(transport)
         self.assertEqual(len(options), 3)
 
