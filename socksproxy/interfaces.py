@@ -9,7 +9,6 @@ and costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -65,8 +64,7 @@ def _nothing() -> None:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """
     Who the client is, as its authenticator found out.
 
@@ -137,8 +135,7 @@ class ISecurityLayer(Interface):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(NamedTuple):
     """
     Nothing is decided yet: send C{response} and go on.
 
@@ -149,8 +146,7 @@ class Continue:
     securityLayer: ISecurityLayer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """
     The client is who it says.
 
@@ -163,8 +159,7 @@ class Granted:
     securityLayer: ISecurityLayer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(NamedTuple):
     """
     It ends here: send C{response}, then close.
 
@@ -181,8 +176,7 @@ How a negotiation goes on.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(NamedTuple):
     """
     One request and one answer are not all: the rest of the connection is
     C{conversation}'s, with what has come already and was not taken.

@@ -5,7 +5,6 @@ sub-negotiation (RFC 1929), and its datagrams.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from socksproxy.wire.address import Address
@@ -98,8 +97,7 @@ class Selection(NamedTuple):
         return bytes((SOCKS5_VERSION, self.method))
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """
     C{VER ULEN UNAME PLEN PASSWD} (RFC 1929).  Either may be empty: real
     clients send that, and it is for the checker to judge.
@@ -110,19 +108,20 @@ class Login:
 
     version: int
     username: bytes
-    password: bytes = field(repr=False)
+    password: bytes
+
+    def __repr__(self) -> str:
+        return f"Login(version={self.version!r}, username={self.username!r})"
 
     @classmethod
     def parse(cls, buffer: ReceiveBuffer) -> Login | None:
         """
         @raise RemoteProtocolError: the version is neither 1 nor 5.
         """
-        head = buffer.peek(1)
-        if head is None:
-            return None
-        if head[0] not in LOGIN_VERSIONS:
-            raise RemoteProtocolError(f"version {head[0]:#04x} in a login")
         head = buffer.peek(2)
+        version = head or buffer.peek(1)
+        if version and version[0] not in LOGIN_VERSIONS:
+            raise RemoteProtocolError(f"version {version[0]:#04x} in a login")
         if head is None:
             return None
         nameEnd = 2 + head[1]
