@@ -86,22 +86,19 @@ class Leg:
     """
     One socket of a relay, and what is on its way from there to the other.
 
-    @ivar fileno: the socket's descriptor.
     @ivar moved: bytes that were read from this socket.
     @ivar ended: whether its EOF was read, and passed on.
     @ivar isOver: whether the relay is.
     """
 
     __slots__ = (
-        "_copyOnly",
         "_held",
-        "_hungUp",
         "_inPipe",
         "_pipe",
         "_relay",
+        "_seen",
         "_socket",
         "ended",
-        "fileno",
         "isOver",
         "moved",
         "peer",
@@ -111,36 +108,32 @@ class Leg:
     peer: Leg
 
     def __init__(self, relay: SpliceRelay, transport: Connection) -> None:
-        sock = transport.socket
         self._relay = relay
-        self._socket = sock
-        self.fileno = sock.fileno()
+        self._socket = transport.socket
         self.transport = transport
         # Bytes that wait for the peer, in this order: those held, those in the
         # pipe.
         self._held: bytes | memoryview = b""
         self._inPipe = 0
         self._pipe: Pipe | None = None
-        self._hungUp = False
-        self._copyOnly = False
+        # Those of the rare events that it was told of: they last.
+        self._seen = 0
         self.moved = 0
         self.ended = False
         self.isOver = False
 
     def ready(self, events: int) -> None:
         if events & RARE:
+            self._seen |= events & RARE
             if events & PRI:
-                self._urgent()
                 # An urgent byte alone can be read only from now on.
                 events |= IN
-            if events & HUNG_UP:
-                self._hungUp = True
-                if events & ERROR:
-                    if not (self.ended or self._held or self._inPipe):
-                        self.pump()  # What came before the reset.
-                    if not self.isOver:
-                        self._relay.resetBy(self)
-                    return
+            if events & ERROR:
+                if not (self.ended or self._held or self._inPipe):
+                    self.pump()  # What came before the reset.
+                if not self.isOver:
+                    self._relay.resetBy(self)
+                return
         peer = self.peer
         if events & OUT and (peer._inPipe or peer._held):
             peer.pump()
@@ -191,8 +184,10 @@ class Leg:
                     # They are out of the socket already, and nowhere else.
                     self._held = bytes(_view[sent:count])
                     self._flush(peer)
-                if count < COPY or self._copyOnly:
-                    if self._hungUp or self._copyOnly:
+                # Splice would stop before an urgent byte and say EAGAIN for ever; a
+                # copy reads past it, and the byte stays in its place in the stream.
+                if count < COPY or self._seen & PRI:
+                    if self._seen:
                         # An edge that brought the EOF with the bytes does not
                         # come again, nor does one for what is behind an urgent
                         # byte: read on.
@@ -203,7 +198,9 @@ class Leg:
                 while rounds and self._pipe is not None:
                     rounds -= 1
                     at = self
-                    count = os.splice(self.fileno, self._pipe[1], CAPACITY, flags=MOVE)
+                    count = os.splice(
+                        self._socket.fileno(), self._pipe[1], CAPACITY, flags=MOVE
+                    )
                     if not count:
                         # The EOF, or an urgent byte and the EOF somewhere
                         # behind it: a copy knows.
@@ -233,7 +230,7 @@ class Leg:
             assert self._pipe is not None
             # To the end or to EAGAIN: only then is an edge sure to come.
             self._inPipe -= os.splice(
-                self._pipe[0], peer.fileno, self._inPipe, flags=MOVE
+                self._pipe[0], peer._socket.fileno(), self._inPipe, flags=MOVE
             )
 
     def _end(self) -> None:
@@ -244,14 +241,6 @@ class Leg:
         if self._pipe is not None:
             self._givePipe()
         self._relay.endOf(self)
-
-    def _urgent(self) -> None:
-        """
-        There is TCP urgent data.  Splice would stop before it and say EAGAIN
-        for ever; a copy reads past it, and this way the byte stays in its
-        place in the stream.
-        """
-        self._copyOnly = True
 
     def endWriting(self) -> None:
         """
@@ -266,7 +255,7 @@ class Leg:
         Let go of everything, and tell the transport.
         """
         self.isOver = True
-        self._relay.hub.forget(self.fileno)
+        self._relay.hub.forget(self._socket.fileno())
         if self._pipe is not None:
             if self._inPipe:
                 self._inPipe = 0
@@ -361,7 +350,7 @@ class SpliceRelay:
             if not (isinstance(transport, HubConnection) and transport.letGo(leg)):
                 transport.pauseProducing()
                 keepUrgentInline(transport.socket)
-                hub.watch(leg.fileno, leg)
+                hub.watch(transport.fileno(), leg)
             if leg._held:
                 hub.soon(leg)
 
