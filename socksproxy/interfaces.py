@@ -3,7 +3,8 @@ Every plug of the server, and the values that cross it.
 
 What a peer sends arrives here as values; what a plug answers is a value too.
 Whoever may take its time can return a Deferred; a plain answer stays plain,
-and costs nothing.
+and costs nothing.  The values are named tuples: no more changeable than frozen
+dataclasses, and made in half the time.
 """
 
 from __future__ import annotations

@@ -215,8 +215,8 @@ class Attempt:
 
     @ivar address: where to.
     @ivar socket: non-blocking; there is one from L{start} on.
-    @ivar told: what a hub, which watches the socket for whoever is to have it, has
-        told of it; L{None}: there is no hub.
+    @ivar told: what the hub, which goes on watching the socket for whoever is to
+        have it, has told of it; L{None}: nothing yet, or there is no hub.
     """
 
     socket: socket.socket

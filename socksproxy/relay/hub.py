@@ -142,7 +142,8 @@ class Hub:
         """
         From now on C{watcher} is told what another one was told so far: all events.
 
-        @param untold: those that the other one has not acted on.
+        @param untold: those that the other one has not acted on, or was still to be
+            told of.
         """
         self._watchers[fileno] = watcher
         if untold:
