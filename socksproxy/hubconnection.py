@@ -179,13 +179,13 @@ class HubConnection(Connection):
             of it; L{None}: the socket is new to the hub.
         """
         sock = self.socket
-        keepUrgentInline(sock)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connected = 1
         # Without a hub most protocols here do not want to read yet: it saves a
         # system call or two to ask only when they have said so.
         self._wanted = IN
         try:
+            keepUrgentInline(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._isWatching:
                 if told is None:
                     self._hub.watch(sock.fileno(), self)

@@ -84,7 +84,9 @@ class Dialer:
         at least one.
 
         @param adopt: is given the L{Attempt} that was first; its socket is
-            C{adopt}'s from then on, also if it raises an exception.
+            C{adopt}'s from then on, also if it raises an exception.  A hub is to be
+            told who watches it next (L{Hub.handOver
+            <socksproxy.relay.hub.Hub.handOver>}), or to forget it.
         @return: fires with what C{adopt} makes of it; when all failed it fails
             with the most telling of their errors.
             Cancelling it closes what is open and fails with the most telling
