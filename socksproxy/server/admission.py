@@ -117,12 +117,11 @@ class Admission:
         @return: whether it is its turn.  Otherwise its C{turnCame} is called
             when there is room.
         """
-        if self._maxConnections and self._isFull():
+        if self._isFull():
             self._waiting[session] = None
             return False
-        self._admitted.add(session)
-        self._left -= DESCRIPTORS
-        if self._maxConnections and self._isFull():
+        self._admit(session)
+        if self._isFull():
             self._pause(
                 "There are {limit} clients, as many as there may be: others wait.",
                 self._maxConnections,
@@ -135,6 +134,10 @@ class Admission:
             elif self._left < NARROW:
                 self._acceptFewer()
         return True
+
+    def _admit(self, session: Session) -> None:
+        self._admitted.add(session)
+        self._left -= DESCRIPTORS
 
     def took(self, descriptors: int) -> None:
         """
@@ -161,8 +164,7 @@ class Admission:
         while self._waiting and not self._isFull():
             nextOne = next(iter(self._waiting))
             del self._waiting[nextOne]
-            self._admitted.add(nextOne)
-            self._left -= DESCRIPTORS
+            self._admit(nextOne)
             nextOne.turnCame()
         if self._isPaused:
             self._resume()
