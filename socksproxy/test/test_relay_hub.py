@@ -168,8 +168,7 @@ class HubTests(SynchronousTestCase):
 
     def test_handedOverWithNothing(self) -> None:
         """
-        A watcher that has acted on everything leaves nothing to be told, and a
-        later one is told nothing that was meant for it.
+        A watcher that has acted on everything leaves nothing to be told.
         """
         second = Watcher()
         self.hub.watch(self.one.fileno(), Watcher())
@@ -178,6 +177,39 @@ class HubTests(SynchronousTestCase):
         self.hub.doRead()
         self.reactor.advance(0)
         self.assertEqual(second.events, [])
+
+    def test_handedOnBeforeItsTurn(self) -> None:
+        """
+        A watcher that hands over what it was still to be told is not told it, and
+        the next one is told once.
+        """
+        second, third = Watcher(), Watcher()
+        self.hub.watch(self.one.fileno(), Watcher())
+        self.hub.doRead()
+        self.hub.handOver(self.one.fileno(), second, select.EPOLLIN)
+        untold = select.EPOLLIN | select.EPOLLRDHUP
+        self.hub.handOver(self.one.fileno(), third, untold)
+        self.reactor.advance(0)
+        self.assertEqual((second.events, third.events), ([], [untold]))
+
+    def test_numberOfOneThatWasClosed(self) -> None:
+        """
+        A descriptor that was closed without a word, before its watcher was told
+        what there was, is in nobody's way who has its number now.
+        """
+        number = self.one.fileno()
+        second, third = Watcher(), Watcher()
+        self.hub.watch(number, Watcher())
+        self.hub.handOver(number, second, select.EPOLLIN)
+        self.one.close()
+        another, _ = self.pair()
+        if another.fileno() != number:
+            os.dup2(another.fileno(), number)
+            self.addCleanup(os.close, number)
+        self.hub.watch(number, third)
+        self.hub.doRead()
+        self.reactor.advance(0)
+        self.assertEqual((second.events, third.events), ([], [select.EPOLLOUT]))
 
     def test_toldWithinABatch(self) -> None:
         """
