@@ -222,6 +222,7 @@ class HubConnection(Connection):
         if self._bound is not None:
             return self._bound
         host, port = self.socket.getsockname()[:2]
+        # The system writes an IPv4 address in its one form.
         return Address.ip(host, port) if ":" in host else Address(_IPV4, host, port)
 
     def tellEnds(self, host: Address | None, peer: Address | None) -> None:

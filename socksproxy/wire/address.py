@@ -52,6 +52,7 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+# The body of a named tuple has room for fields only, and not for a constant.
 class _Address(NamedTuple):
     type: AddressType
     host: str
